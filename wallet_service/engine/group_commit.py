@@ -1,0 +1,135 @@
+"""
+Group commit by flat combining: whoever finds nobody leading leads.
+
+A thread that submits a command either becomes the leader or waits. The leader takes all that is
+pending, runs it as one batch, wakes everyone with their own answer, and hands the lead to the first
+of those who came in meanwhile. So there is one batch at a time, batches grow with the load by
+themselves, and a busy account costs one lock a batch instead of one a transfer. No thread of its
+own, no queue to outlive a crash.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from wallet_service.engine.execute import Result
+from wallet_service.ledger.books import Outcome
+from wallet_service.ledger.commands import Command
+from wallet_service.ledger.errors import DeadlineExceeded
+
+RunBatch = Callable[[Sequence[Command]], list[Result]]
+
+
+class _Call:
+    """One waiting command. `woken` is a lock that is released once: answered, or chosen to lead."""
+
+    __slots__ = ("command", "deadline", "leads", "result", "woken")
+
+    def __init__(self, command: Command, deadline: float) -> None:
+        self.command = command
+        self.deadline = deadline
+        self.result: Result | None = None
+        self.leads = False
+        self.woken = threading.Lock()
+        self.woken.acquire()
+
+
+class GroupCommit:
+    """
+    Gathers the commands of many threads into batches.
+
+    Args:
+        run_batch: Answers some commands in order; runs on a submitting thread, one at a time.
+
+        batch_max: Commands a batch takes; 1 switches grouping off.
+    """
+
+    def __init__(self, run_batch: RunBatch, *, batch_max: int) -> None:
+        self._run_batch = run_batch
+        self._batch_max = batch_max
+        self._mutex = threading.Lock()
+        self._pending: deque[_Call] = deque()
+        self._has_leader = False
+
+    def submit(self, command: Command, *, deadline: float) -> Outcome:
+        """
+        Have a command carried out, in whichever batch comes first.
+
+        Args:
+            command: Validated.
+
+            deadline: On `time.monotonic()`'s clock.
+
+        Raises:
+            DeadlineExceeded: The deadline passed first. If the command was in a batch by then, that
+            goes on.
+
+            Exception: What `run_batch` answered for this command.
+        """
+        call = _Call(command, deadline)
+        with self._mutex:
+            self._pending.append(call)
+            call.leads = not self._has_leader
+            self._has_leader = True
+        if not call.leads:
+            self._wait(call)
+        if call.leads:
+            self._lead(call)
+        return _answer(call)
+
+    def _wait(self, call: _Call) -> None:
+        if call.woken.acquire(timeout=max(0.0, call.deadline - time.monotonic())):
+            return
+        with self._mutex:
+            if call.result is None and not call.leads:
+                call.result = DeadlineExceeded()
+
+    def _lead(self, own: _Call) -> None:
+        """
+        Run one batch, the leader's own call in it unless its time is over, and pass the lead on.
+        """
+        batch = self._drain()
+        results: Sequence[Result] = []
+        try:
+            if batch:
+                results = self._run_batch([call.command for call in batch])
+        finally:
+            self._hand_over()
+            for call, result in zip(batch, results, strict=False):
+                call.result = result
+            for call in batch:
+                if call is not own:
+                    call.woken.release()
+
+    def _drain(self) -> list[_Call]:
+        """Take what is pending, leaving out those whose time is over: they are dropped unrun."""
+        batch: list[_Call] = []
+        now = time.monotonic()
+        with self._mutex:
+            while self._pending and len(batch) < self._batch_max:
+                call = self._pending.popleft()
+                if call.deadline > now:
+                    batch.append(call)
+                elif call.result is None:
+                    call.result = DeadlineExceeded()
+        return batch
+
+    def _hand_over(self) -> None:
+        with self._mutex:
+            while self._pending:
+                next_call = self._pending[0]
+                if next_call.result is None:
+                    next_call.leads = True
+                    next_call.woken.release()
+                    return
+                self._pending.popleft()
+            self._has_leader = False
+
+
+def _answer(call: _Call) -> Outcome:
+    if call.result is None:
+        raise AssertionError("woken without an answer")
+    if isinstance(call.result, Exception):
+        raise call.result
+    return call.result

@@ -1,0 +1,1 @@
+"""Everything that knows SQL: the schema, both databases, and the statements of a batch."""

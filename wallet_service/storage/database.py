@@ -1,0 +1,141 @@
+"""
+Database transactions, and the one place where driver errors become ours.
+
+A `Database` has two pools: one connection that writes the engine's batches, and some that only
+read.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
+from wallet_service.storage import postgresql, sqlite
+from wallet_service.storage.dialect import Dialect, Limits, UnsafeDatabase
+
+
+class BatchFailed(Exception):
+    """A batch did not commit, or may not have; the same batch may be run again."""
+
+
+class RolledBack(BatchFailed):
+    """Others were in the way; nothing was written."""
+
+
+class ConnectionLost(BatchFailed):
+    """The database went away before COMMIT was sent; nothing was written."""
+
+
+class CommitInDoubt(BatchFailed):
+    """COMMIT was sent and not answered: written or not, only the transaction ids tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database of either kind, with its pools."""
+
+    dialect: Dialect
+    writer: Engine
+    reader: Engine
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """
+        Run one database transaction; leaving the block commits it.
+
+        Raises:
+            BatchFailed: One of its kinds; the block may be run again.
+
+            DBAPIError: The statement itself is wrong or forbidden; running again will not help.
+        """
+        is_committing = False
+        try:
+            with self.writer.connect() as connection:
+                try:
+                    yield connection
+                    is_committing = True
+                    connection.commit()
+                except DBAPIError:
+                    # Whatever went wrong, this connection's state is not to be guessed.
+                    connection.invalidate()
+                    raise
+        except DBAPIError as error:
+            failure = self._failure(error, is_committing=is_committing)
+            if failure is None:
+                raise
+            raise failure from error
+
+    def _failure(self, error: DBAPIError, *, is_committing: bool) -> BatchFailed | None:
+        if self.dialect.was_rolled_back(error):
+            return RolledBack(str(error.orig))
+        if is_committing:
+            return CommitInDoubt(str(error.orig))
+        if error.connection_invalidated or self.dialect.was_lost(error):
+            return ConnectionLost(str(error.orig))
+        return None
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """
+        Lend a connection for single reading statements, each of which sees the last commit.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+
+            Overloaded: All reading connections stayed busy.
+        """
+        try:
+            with self.reader.connect() as connection:
+                yield connection
+        except PoolTimeoutError as error:
+            raise Overloaded from error
+        except DBAPIError as error:
+            if self._failure(error, is_committing=False) is None:
+                raise
+            raise DatabaseUnavailable from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Lend a connection whose statements all see one moment; rows are streamed."""
+        with self.reader.connect() as connection:
+            yield self.dialect.begin_snapshot(connection).execution_options(yield_per=1000)
+
+    def check_durability(self) -> None:
+        """Raise `UnsafeDatabase` where a committed change could be lost."""
+        with self.writer.connect() as connection:
+            self.dialect.check_durability(connection)
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+def open_database(url: str, limits: Limits | None = None) -> Database:
+    """
+    Prepare the pools for a database; nothing is connected yet.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://user:password@host/name`.
+
+        limits: Timeouts and pool sizes.
+
+    Raises:
+        UnsafeDatabase: Not a database the wallet can keep money in.
+    """
+    parsed = make_url(url)
+    kind = parsed.get_backend_name()
+    dialect: Dialect
+    if kind == "sqlite":
+        dialect = sqlite
+    elif kind in {"postgresql", "postgres"}:
+        dialect = postgresql
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    else:
+        raise UnsafeDatabase(f"{kind} is not supported: use sqlite or postgresql")
+    writer, reader = dialect.create_engines(parsed, limits or Limits())
+    return Database(dialect, writer, reader)

@@ -1,0 +1,79 @@
+"""The seam between what is the same on both databases and what each does its own way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Connection, Engine, Row, Table
+from sqlalchemy.exc import DBAPIError
+
+from wallet_service.ledger.books import Account
+from wallet_service.ledger.commands import AccountKey
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How long, and how many.
+
+    Args:
+        connect_timeout_s: Until a connection must stand.
+
+        lock_timeout_ms: Until a statement must have its locks.
+
+        statement_timeout_ms: Until a statement must be done; never counts for COMMIT.
+
+        reader_pool_size: Connections for reads; one more writes.
+
+        pool_timeout_s: Until a read must have its connection.
+    """
+
+    connect_timeout_s: int = 3
+    lock_timeout_ms: int = 500
+    statement_timeout_ms: int = 5000
+    reader_pool_size: int = 8
+    pool_timeout_s: float = 3.0
+
+
+class UnsafeDatabase(Exception):
+    """The database could lose a change after it was answered."""
+
+
+class Dialect(Protocol):
+    """What a database does its own way."""
+
+    def create_engines(self, url: URL, limits: Limits) -> tuple[Engine, Engine]:
+        """Return the writing and the reading pool."""
+        ...
+
+    def check_durability(self, connection: Connection) -> None:
+        """Raise `UnsafeDatabase` where a committed change could be lost."""
+        ...
+
+    def begin_snapshot(self, connection: Connection) -> Connection:
+        """Make all that follows on a reading connection see one moment of the books."""
+        ...
+
+    def lock_accounts(
+        self, connection: Connection, keys: Sequence[AccountKey]
+    ) -> Sequence[Row[Any]]:
+        """Lock, in the order of their keys, and read the open accounts among some keys."""
+        ...
+
+    def insert_rows(
+        self, connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]
+    ) -> None:
+        """Insert rows whose values stand in the order of the table's columns."""
+        ...
+
+    def update_accounts(self, connection: Connection, accounts: Sequence[Account]) -> None:
+        """Overwrite what moves on locked accounts."""
+        ...
+
+    def was_rolled_back(self, error: DBAPIError) -> bool:
+        """Tell whether this failed because of others and left nothing: running again may help."""
+        ...
+
+    def was_lost(self, error: DBAPIError) -> bool:
+        """Tell whether the database, not the statement, is what failed."""
+        ...

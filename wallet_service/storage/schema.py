@@ -1,0 +1,102 @@
+"""
+The tables. `transactions` and `entries` are append-only; `accounts` is the state they add up to.
+
+Every rule that `ledger` checks stands here once more as a named constraint. Sums are minor units;
+times are microseconds since 1970-01-01 UTC, an integer on both databases, so that a time read back
+is the time that was hashed.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+#: Text compared byte by byte: identifiers need no language, and every server sorts (and locks) them
+#: alike.
+_Name = Text().with_variant(Text(collation="C"), "postgresql")
+_Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+_Id = Uuid(as_uuid=False)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user_id", _Name, nullable=False),
+    Column("currency_code", _Name, nullable=False),
+    Column("posted_minor", BigInteger, nullable=False),
+    Column("held_minor", BigInteger, nullable=False),
+    Column("min_balance_minor", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("head_hash", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id", "currency_code", name="accounts_pkey"),
+    CheckConstraint("held_minor >= 0", name="accounts_held_not_negative"),
+    CheckConstraint(
+        "posted_minor - held_minor >= min_balance_minor", name="accounts_available_above_minimum"
+    ),
+    CheckConstraint("sequence >= 0", name="accounts_sequence_not_negative"),
+    # Free space on each page lets a balance change in place, without touching the index.
+    postgresql_with={"fillfactor": "50"},
+    comment="One user's balance in one currency: the sum of its entries",
+)
+
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("transaction_id", _Id, nullable=False),
+    Column("caller", _Name, nullable=False),
+    Column("request_id", _Name, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("refusal_reason", Text),
+    Column("refusal_values", _Json),
+    Column("source_user_id", _Name),
+    Column("source_sequence", BigInteger),
+    Column("target_user_id", _Name),
+    Column("target_sequence", BigInteger),
+    Column("currency_code", _Name, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("hold_id", _Id),
+    Column("reversal_of", _Id),
+    Column("description", Text, nullable=False),
+    Column("metadata", _Json),
+    Column("digest", LargeBinary),
+    Column("created_at", BigInteger, nullable=False),
+    # The id is derived from caller and request id: this key is what makes a request happen once.
+    PrimaryKeyConstraint("transaction_id", name="transactions_pkey"),
+    CheckConstraint("amount_minor >= 0", name="transactions_amount_not_negative"),
+    CheckConstraint(
+        "(state = 'REFUSED') = (refusal_reason IS NOT NULL)", name="transactions_refusal_has_reason"
+    ),
+    comment="Every accepted or refused request, for ever",
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("user_id", _Name, nullable=False),
+    Column("currency_code", _Name, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("transaction_id", _Id, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("balance_minor", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # Two servers cannot both write an account's next line.
+    PrimaryKeyConstraint("user_id", "currency_code", "sequence", name="entries_pkey"),
+    CheckConstraint("sequence > 0", name="entries_sequence_positive"),
+    CheckConstraint("amount_minor <> 0", name="entries_amount_not_zero"),
+    comment="The signed lines of every account",
+)

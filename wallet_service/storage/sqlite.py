@@ -1,0 +1,162 @@
+"""
+SQLite in a local file: WAL, synchronous FULL, one writer at a time by BEGIN IMMEDIATE.
+
+BEGIN IMMEDIATE takes the one write lock before anything is read, so what a batch decides on cannot
+change under it; a deferred transaction would fail halfway instead of waiting.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    QueuePool,
+    Row,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+
+from wallet_service.ledger.books import Account
+from wallet_service.ledger.commands import AccountKey
+from wallet_service.storage.dialect import Limits, UnsafeDatabase
+from wallet_service.storage.schema import accounts
+
+_SYNCHRONOUS_FULL = 2
+_ROLLED_BACK = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+}
+_UNIQUE = {sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE}
+_LOST = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+}
+
+
+def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
+    """Return a pool of one writing connection, and one of reading connections, on one file."""
+    if not url.database or url.database == ":memory:":
+        raise UnsafeDatabase("SQLite needs a file: sqlite:///path/to/wallet.db")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    connect_args = {"timeout": limits.lock_timeout_ms / 1000, "check_same_thread": False}
+    writer = create_engine(
+        url, poolclass=QueuePool, pool_size=1, max_overflow=1, connect_args=connect_args
+    )
+    reader = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=limits.reader_pool_size,
+        max_overflow=0,
+        pool_timeout=limits.pool_timeout_s,
+        connect_args=connect_args,
+    )
+    for engine in (writer, reader):
+        event.listen(engine, "connect", _set_up)
+    event.listen(writer, "begin", _begin_immediate)
+    return writer, reader
+
+
+def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver shall not begin transactions of its own
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def check_durability(connection: Connection) -> None:
+    """Raise `UnsafeDatabase` where the file system cannot do what a durable file needs."""
+    journal_mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    if journal_mode != "wal" or synchronous != _SYNCHRONOUS_FULL:
+        raise UnsafeDatabase(
+            f"SQLite has journal_mode = {journal_mode}, synchronous = {synchronous}; wal and 2 (FULL)"
+            " are needed: use a file on a local disk"
+        )
+
+
+def begin_snapshot(connection: Connection) -> Connection:
+    """Make all that follows see one moment."""
+    connection.exec_driver_sql("BEGIN")
+    return connection
+
+
+_LOCK_ACCOUNTS = select(accounts).where(
+    tuple_(accounts.c.user_id, accounts.c.currency_code).in_(bindparam("keys", expanding=True))
+)
+
+
+def lock_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Row[Any]]:
+    """Read the open accounts among some keys; the transaction itself is the lock."""
+    return connection.execute(_LOCK_ACCOUNTS, {"keys": keys}).all()
+
+
+_UPDATE_ACCOUNTS = (
+    update(accounts)
+    .where(
+        accounts.c.user_id == bindparam("key_user_id"),
+        accounts.c.currency_code == bindparam("key_currency_code"),
+    )
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("posted_minor", "held_minor", "sequence", "head_hash", "updated_at")
+        }
+    )
+)
+
+
+def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
+    """Overwrite what moves on locked accounts."""
+    rows = [
+        {
+            "key_user_id": account.user_id,
+            "key_currency_code": account.currency_code,
+            "posted_minor": account.posted_minor,
+            "held_minor": account.held_minor,
+            "sequence": account.sequence,
+            "head_hash": account.head_hash,
+            "updated_at": account.updated_at,
+        }
+        for account in changed
+    ]
+    connection.execute(_UPDATE_ACCOUNTS, rows)
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows one after another; within a transaction that is the fast way here."""
+    names = table.columns.keys()
+    connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def was_rolled_back(error: DBAPIError) -> bool:
+    """Tell whether this failed because of others and left nothing: running again may help."""
+    code = _code(error)
+    return code in _UNIQUE or code & 0xFF in _ROLLED_BACK
+
+
+def was_lost(error: DBAPIError) -> bool:
+    """Tell whether the file, not the statement, is what failed."""
+    return _code(error) & 0xFF in _LOST
+
+
+def _code(error: DBAPIError) -> int:
+    """
+    Return SQLite's extended result code; 0 where it gave none. Its low byte is the plain code.
+    """
+    return getattr(error.orig, "sqlite_errorcode", 0)
