@@ -1,3 +1,1 @@
-"""
-Running commands: many at once in one database transaction, again where others were in the way.
-"""
+"""Running commands: many in one database transaction, again where others were in the way."""

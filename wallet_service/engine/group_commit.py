@@ -86,9 +86,7 @@ class GroupCommit:
                 call.result = DeadlineExceeded()
 
     def _lead(self, own: _Call) -> None:
-        """
-        Run one batch, the leader's own call in it unless its time is over, and pass the lead on.
-        """
+        """Run one batch, the leader's own call in it, and pass the lead on."""
         batch = self._drain()
         results: Sequence[Result] = []
         try:
@@ -111,7 +109,7 @@ class GroupCommit:
                 call = self._pending.popleft()
                 if call.deadline > now:
                     batch.append(call)
-                elif call.result is None:
+                else:
                     call.result = DeadlineExceeded()
         return batch
 

@@ -6,8 +6,8 @@ Version 1 of the canonical form, which anybody can recompute:
 - A transaction is the JSON array of its columns in table order without `digest`, led by
   "wallet.transaction.v1": UTF-8, no white space, object keys sorted, null for what is absent.
 - Its digest is SHA-256 over that.
-- An entry is the text "wallet.entry.v1", user id, currency code, sequence, amount and balance after, each
-  followed by a line feed.
+- An entry is the text "wallet.entry.v1", user id, currency code, sequence, amount and balance
+  after, each followed by a line feed.
 - Its hash is SHA-256 over the hash of the account's entry before (32 zero bytes before the first),
   the digest of its transaction, and that text.
 

@@ -26,6 +26,7 @@ Every error of the service, each with its values and its public reason.
     ├── Overloaded
     ├── Unavailable
     │   ├── DatabaseUnavailable     nothing was written
+    │   ├── KeysUnavailable
     │   ├── ShuttingDown
     │   └── OutcomeUnknown          written or not: the same request id tells
     ├── DeadlineExceeded
@@ -180,6 +181,11 @@ class Unavailable(WalletError):
 class DatabaseUnavailable(Unavailable):
     reason = "DATABASE_UNAVAILABLE"
     template = "the database does not answer, nothing was written: retry with the same request_id"
+
+
+class KeysUnavailable(Unavailable):
+    reason = "KEYS_UNAVAILABLE"
+    template = "the keys to check tokens with cannot be read: retry with the same request_id"
 
 
 class ShuttingDown(Unavailable):

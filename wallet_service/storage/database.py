@@ -42,6 +42,11 @@ class Database:
     writer: Engine
     reader: Engine
 
+    @property
+    def is_embedded(self) -> bool:
+        """Tell whether the database is a file of ours, which nobody else sets up."""
+        return self.writer.dialect.name == "sqlite"
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """

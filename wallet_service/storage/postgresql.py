@@ -179,8 +179,12 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
     lines = "".join("\t".join(map(_copy_field, row)) + "\n" for row in rows)
     driver_connection = connection.connection.driver_connection
     assert isinstance(driver_connection, psycopg2.extensions.connection)
-    with driver_connection.cursor() as cursor:
-        cursor.copy_expert(statement, io.StringIO(lines))
+    try:
+        with driver_connection.cursor() as cursor:
+            cursor.copy_expert(statement, io.StringIO(lines))
+    except psycopg2.Error as error:
+        # COPY passes SQLAlchemy by; its errors shall look like all the others.
+        raise DBAPIError(f"COPY {table.name}", None, error) from error
 
 
 _COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})

@@ -85,8 +85,8 @@ def check_durability(connection: Connection) -> None:
     synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
     if journal_mode != "wal" or synchronous != _SYNCHRONOUS_FULL:
         raise UnsafeDatabase(
-            f"SQLite has journal_mode = {journal_mode}, synchronous = {synchronous}; wal and 2 (FULL)"
-            " are needed: use a file on a local disk"
+            f"SQLite has journal_mode = {journal_mode}, synchronous = {synchronous};"
+            " wal and 2 (FULL) are needed: use a file on a local disk"
         )
 
 
@@ -156,7 +156,5 @@ def was_lost(error: DBAPIError) -> bool:
 
 
 def _code(error: DBAPIError) -> int:
-    """
-    Return SQLite's extended result code; 0 where it gave none. Its low byte is the plain code.
-    """
+    """Return SQLite's extended result code, whose low byte is the plain code; 0 if none."""
     return getattr(error.orig, "sqlite_errorcode", 0)

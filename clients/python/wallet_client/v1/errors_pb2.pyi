@@ -108,6 +108,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """DEADLINE_EXCEEDED: the caller's time was over first. Repeat the same
     request id to learn and settle it.
     """
+    ERROR_REASON_KEYS_UNAVAILABLE: _ErrorReason.ValueType  # 84
+    """UNAVAILABLE: the keys to check tokens with cannot be read."""
     ERROR_REASON_LEDGER_CORRUPT: _ErrorReason.ValueType  # 90
     """DATA_LOSS: stored books contradict themselves; an operator must look."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 91
@@ -209,6 +211,8 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 83
 """DEADLINE_EXCEEDED: the caller's time was over first. Repeat the same
 request id to learn and settle it.
 """
+ERROR_REASON_KEYS_UNAVAILABLE: ErrorReason.ValueType  # 84
+"""UNAVAILABLE: the keys to check tokens with cannot be read."""
 ERROR_REASON_LEDGER_CORRUPT: ErrorReason.ValueType  # 90
 """DATA_LOSS: stored books contradict themselves; an operator must look."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 91

@@ -1,0 +1,138 @@
+"""The `wallet` command."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sqlalchemy.exc import DBAPIError
+
+from wallet_service import server, workers
+from wallet_service.audit import verify as books
+from wallet_service.development import make_token, quick_start
+from wallet_service.health import ask_health
+from wallet_service.ledger.errors import LedgerCorrupt
+from wallet_service.logs import configure_logs
+from wallet_service.settings import Settings, SettingsError, load_settings
+from wallet_service.storage import migrate as schema
+from wallet_service.storage.dialect import UnsafeDatabase
+from wallet_service.transport.validation import is_user_id
+
+_TOKEN_TTL_S = 3600
+
+main = typer.Typer(
+    name="wallet",
+    help="Keeps users' money: exact, once, durable. Settings are WALLET_* variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _clear_failures() -> Iterator[None]:
+    """End with one clear line where no code is at fault: 2 for a setting, 1 for the rest."""
+    try:
+        yield
+    except SettingsError as error:
+        _fail(str(error), code=2)
+    except (UnsafeDatabase, schema.SchemaOutOfDate) as error:
+        _fail(f"WALLET_DATABASE_URL: {error}", code=1)
+    except DBAPIError as error:
+        _fail(f"WALLET_DATABASE_URL: the database does not answer: {error.orig}", code=1)
+
+
+def _fail(message: str, *, code: int) -> NoReturn:
+    _errors.print(f"wallet: {message.strip()}", style="red", markup=False)
+    raise typer.Exit(code)
+
+
+@main.command()
+def serve(
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to serve [127.0.0.1:50051].")
+    ] = None,
+    worker_count: Annotated[
+        int | None, typer.Option("--workers", metavar="N", help="Processes sharing the port [1].")
+    ] = None,
+    *,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Allow plaintext where other machines can call.")
+    ] = False,
+) -> None:
+    """Serve until SIGTERM, then drain."""
+    with _clear_failures():
+        settings = load_settings(listen=listen, workers=worker_count, insecure=insecure or None)
+        configure_logs(settings.log_level)
+        workers.serve(settings, on_ready=lambda port: _announce(settings, port))
+
+
+def _announce(settings: Settings, port: int) -> None:
+    address = f"{settings.listen.rpartition(':')[0]}:{port}"
+    typer.echo(f"wallet: serving on {address}")
+    if settings.is_development:
+        typer.echo(quick_start(settings, address))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database's schema to this release's version."""
+    with _clear_failures():
+        version = schema.migrate(server.open_from(load_settings()))
+        typer.echo(f"wallet: the schema is at version {version}")
+
+
+@main.command()
+def token(
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="Who the token speaks for.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCOPE", help="wallet:act-for-any or wallet:admin; repeatable."),
+    ] = None,
+    ttl: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="For how long it is good.")
+    ] = _TOKEN_TTL_S,
+) -> None:
+    """Print a token, and nothing else, on standard output."""
+    with _clear_failures():
+        if not is_user_id(user_id):
+            raise SettingsError(
+                "USER_ID: must be 1 to 128 visible ASCII characters and not begin with '@'"
+            )
+        typer.echo(make_token(load_settings(), user_id, scopes=scope or (), ttl_s=ttl))
+
+
+@main.command()
+def verify() -> None:
+    """Prove the books: exit 0 with counts, or 1 naming the damaged row."""
+    columns = (TextColumn("proving"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with _clear_failures():
+        database = server.open_from(load_settings())
+        schema.check_schema(database)
+        try:
+            with Progress(*columns, console=_errors, disable=not _errors.is_terminal) as bar:
+                task = bar.add_task("")
+                counts = books.verify(
+                    database, lambda done, total: bar.update(task, completed=done, total=total)
+                )
+        except LedgerCorrupt as error:
+            _fail(f"DAMAGED {error}", code=1)
+        typer.echo(
+            f"wallet: proven: {counts.accounts} accounts, {counts.entries} entries,"
+            f" {counts.transactions} transactions"
+        )
+
+
+@main.command()
+def healthcheck() -> None:
+    """Ask the server at WALLET_LISTEN whether it serves: exit 0 if so, else 1."""
+    with _clear_failures():
+        status = ask_health(load_settings())
+    typer.echo(f"wallet: {status}")
+    if status != "SERVING":
+        raise typer.Exit(1)

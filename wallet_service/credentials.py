@@ -1,0 +1,78 @@
+"""The files of trust: keys that tokens are checked with, and the server's own certificate."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import grpc
+
+from wallet_service.settings import Settings, SettingsError, read_file, signing_secret
+from wallet_service.transport.keys import (
+    FetchedKeys,
+    Keys,
+    fetch_jwks,
+    key_of_pem,
+    key_of_secret,
+    keys_of_jwks_file,
+)
+
+
+def token_keys(settings: Settings) -> Keys:
+    """Find the keys that tokens are checked with."""
+    if settings.jwt_jwks_url:
+        return FetchedKeys(functools.partial(fetch_jwks, settings.jwt_jwks_url))
+    try:
+        if settings.jwt_jwks_file:
+            content = read_file("jwt_jwks_file", settings.jwt_jwks_file)
+            keys = keys_of_jwks_file(content)
+        elif settings.jwt_public_key_file:
+            pem = read_file("jwt_public_key_file", settings.jwt_public_key_file)
+            keys = [key_of_pem(pem)]
+        else:
+            keys = [key_of_secret(signing_secret(settings))]
+    except ValueError as error:
+        raise SettingsError(f"token keys: {error}") from error
+    return lambda: keys
+
+
+def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Read the certificate, and read it again when its file changes."""
+    cert_file, key_file = settings.tls_cert_file, settings.tls_key_file
+    if cert_file is None or key_file is None:
+        if not (settings.is_loopback or settings.insecure):
+            raise SettingsError(
+                f"WALLET_LISTEN: plaintext on {settings.listen} would show tokens to others:"
+                " set WALLET_TLS_CERT_FILE and WALLET_TLS_KEY_FILE, or allow it by --insecure"
+            )
+        return None
+    files = [cert_file, key_file]
+    if settings.tls_client_ca_file:
+        files.append(settings.tls_client_ca_file)
+    read_at = [_times(files)]
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        chain = read_file("tls_cert_file", cert_file)
+        key = read_file("tls_key_file", key_file)
+        roots = settings.tls_client_ca_file
+        return grpc.ssl_server_certificate_configuration(
+            [(key, chain)], read_file("tls_client_ca_file", roots) if roots else None
+        )
+
+    def changed_configuration() -> grpc.ServerCertificateConfiguration | None:
+        times = _times(files)
+        if times == read_at[0]:
+            return None
+        read_at[0] = times
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(),
+        # None means "as before", which the type stubs do not know.
+        cast("Callable[[], grpc.ServerCertificateConfiguration]", changed_configuration),
+        require_client_authentication=settings.tls_client_ca_file is not None,
+    )
+
+
+def _times(files: list[Path]) -> list[int]:
+    return [file.stat().st_mtime_ns for file in files]

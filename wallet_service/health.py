@@ -1,0 +1,88 @@
+"""Health that follows the database, both ways; and asking a server for it."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
+from wallet_service.settings import Settings, read_file
+from wallet_service.storage.database import Database
+from wallet_service.storage.queries import ping
+
+_INTERVAL_S = 1.0
+_TIMEOUT_S = 3
+
+
+class HealthMonitor:
+    """
+    Says whether calls can be answered: whether the database does.
+
+    Args:
+        database: Asked every second.
+
+        services: Full names of the services it speaks for, besides the server as a whole ("").
+    """
+
+    def __init__(self, database: Database, services: list[str]) -> None:
+        self._database = database
+        self._services = ["", *services]
+        # Its own thread: probes are answered however many calls wait.
+        self.servicer = health.HealthServicer(
+            experimental_non_blocking=True,
+            experimental_thread_pool=ThreadPoolExecutor(1, thread_name_prefix="health"),
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="health-monitor", daemon=True)
+
+    def start(self) -> None:
+        """Look once, then go on looking."""
+        self._report()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say NOT_SERVING from now on."""
+        self._stopping.set()
+        self.servicer.enter_graceful_shutdown()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_INTERVAL_S):
+            self._report()
+
+    def _report(self) -> None:
+        try:
+            ping(self._database)
+            status = health_pb2.HealthCheckResponse.SERVING
+        except Overloaded:
+            return  # busy is not broken
+        except DatabaseUnavailable:
+            status = health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in self._services:
+            self.servicer.set(service, status)
+
+
+def ask_health(settings: Settings) -> str:
+    """
+    Ask the server that listens as the settings say how it is.
+
+    Returns:
+        `SERVING`, or why not.
+    """
+    host, _, port = settings.listen.rpartition(":")
+    # A server that listens everywhere answers here.
+    target = f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else settings.listen  # noqa: S104
+    if settings.tls_cert_file:
+        roots = read_file("tls_cert_file", settings.tls_cert_file)
+        credentials = grpc.ssl_channel_credentials(roots)
+        channel = grpc.secure_channel(target, credentials)
+    else:
+        channel = grpc.insecure_channel(target)
+    with channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            response = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+        except grpc.RpcError as error:
+            return f"no answer from {target}: {error.details()}"
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))

@@ -1,0 +1,211 @@
+"""One worker: a threaded gRPC server with its engine and its database pools."""
+
+import functools
+
+import grpc
+import structlog
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from sqlalchemy.exc import DBAPIError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from wallet_client.v1 import errors_pb2, wallet_admin_service_pb2, wallet_service_pb2
+from wallet_client.v1.wallet_admin_service_pb2_grpc import (
+    add_WalletAdminServiceServicer_to_server,
+)
+from wallet_client.v1.wallet_service_pb2_grpc import add_WalletServiceServicer_to_server
+
+from wallet_service.credentials import server_credentials, token_keys
+from wallet_service.engine.execute import execute_batch
+from wallet_service.engine.group_commit import GroupCommit
+from wallet_service.engine.retry import settle
+from wallet_service.health import HealthMonitor
+from wallet_service.ledger.books import Rules
+from wallet_service.settings import Settings, SettingsError
+from wallet_service.storage.database import Database, open_database
+from wallet_service.storage.dialect import Limits
+from wallet_service.storage.migrate import check_schema, migrate
+from wallet_service.transport.admin_servicer import WalletAdminServicer
+from wallet_service.transport.admission import Admission, CountingPool
+from wallet_service.transport.auth import POLICIES, TokenVerifier
+from wallet_service.transport.decode import Decoder
+from wallet_service.transport.interceptors import (
+    Authentication,
+    Deadlines,
+    Errors,
+    RequestLog,
+)
+from wallet_service.transport.servicer import WalletServicer
+
+#: How long a server that starts waits for its database.
+DATABASE_WAIT_S = 30
+
+_SERVICES = [
+    wallet_service_pb2.DESCRIPTOR.services_by_name["WalletService"].full_name,
+    wallet_admin_service_pb2.DESCRIPTOR.services_by_name["WalletAdminService"].full_name,
+]
+# Reflection can explain only what was imported: the details inside errors, and their reasons.
+_EXPLAINED = (error_details_pb2, errors_pb2)
+
+_CHANNEL_OPTIONS = {
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_timeout_ms": 20_000,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.min_ping_interval_without_data_ms": 10_000,
+    "grpc.max_concurrent_streams": 1000,
+    "grpc.max_metadata_size": 8 * 1024,
+    "grpc.absolute_max_metadata_size": 16 * 1024,
+    "grpc.server_handshake_timeout_ms": 10_000,
+    # A worker added later gets its share of the load once connections are made anew.
+    "grpc.max_connection_age_ms": 30 * 60 * 1000,
+    "grpc.max_connection_age_grace_ms": 60_000,
+}
+
+_log = structlog.get_logger()
+
+
+class WalletServer:
+    """
+    One worker.
+
+    Args:
+        settings: Everything chosen.
+
+        database: Prepared; closed by `stop`.
+
+        shares_port: Whether other workers listen on the same port.
+    """
+
+    def __init__(self, settings: Settings, database: Database, *, shares_port: bool) -> None:
+        self._settings = settings
+        self._database = database
+        self._pool = CountingPool(settings.threads)
+        self._admission = Admission(
+            self._pool, unfinished_max=settings.threads + settings.queue_max
+        )
+        self._health = HealthMonitor(database, _SERVICES)
+        options = {
+            **_CHANNEL_OPTIONS,
+            "grpc.max_receive_message_length": settings.message_bytes_max,
+            "grpc.so_reuseport": int(shares_port),
+        }
+        self._server = grpc.server(
+            self._pool, interceptors=self._interceptors(), options=list(options.items())
+        )
+        self._add_services()
+
+    def _interceptors(self) -> list[grpc.ServerInterceptor]:
+        verifier = TokenVerifier(
+            token_keys(self._settings),
+            issuer=self._settings.jwt_issuer,
+            audience=self._settings.jwt_audience,
+        )
+        return [
+            self._admission,
+            RequestLog(),
+            Errors(),
+            Authentication(verifier),
+            Deadlines(self._settings.default_deadline_ms / 1000),
+        ]
+
+    def _add_services(self) -> None:
+        _check_policies()
+        engine = _engine(self._settings, self._database)
+        decoder = Decoder(self._settings.currency)
+        servicer = WalletServicer(
+            engine, self._database, decoder, self_deposit=self._settings.self_deposit
+        )
+        add_WalletServiceServicer_to_server(servicer, self._server)
+        admin_servicer = WalletAdminServicer(engine, self._database, decoder)
+        add_WalletAdminServiceServicer_to_server(admin_servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        if self._settings.reflection:
+            names = [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self._server)
+
+    def start(self) -> int:
+        """
+        Listen and serve.
+
+        Returns:
+            The port, also where the system chose it.
+
+        Raises:
+            SettingsError: The address cannot be listened on, or not safely.
+        """
+        address = self._settings.listen
+        credentials = server_credentials(self._settings)
+        try:
+            if credentials:
+                port = self._server.add_secure_port(address, credentials)
+            else:
+                port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise SettingsError(f"WALLET_LISTEN: cannot listen on {address}") from error
+        self._health.start()
+        self._server.start()
+        return int(port)
+
+    def stop(self) -> None:
+        """Turn new calls away, let those under way end within the grace time, close the pools."""
+        self._health.stop()
+        self._admission.is_draining = True
+        self._server.stop(self._settings.grace_ms / 1000).wait()
+        self._pool.shutdown(wait=True)
+        self._database.close()
+
+
+def prepare_database(settings: Settings) -> Database:
+    """
+    Open the database and make sure that money is safe in it, waiting for it to answer.
+
+    Raises:
+        UnsafeDatabase: A committed change could be lost.
+
+        SchemaOutOfDate: `wallet migrate` has to run first.
+
+        sqlalchemy.exc.DBAPIError: It did not answer within `DATABASE_WAIT_S`.
+    """
+    database = open_from(settings)
+    for attempt in Retrying(
+        retry=retry_if_exception_type(DBAPIError),
+        stop=stop_after_delay(DATABASE_WAIT_S),
+        wait=wait_fixed(1),
+        before_sleep=lambda _state: _log.warning("waiting_for_database"),
+        reraise=True,
+    ):
+        with attempt:
+            database.check_durability()
+            if database.is_embedded:
+                migrate(database)
+            check_schema(database)
+    return database
+
+
+def open_from(settings: Settings) -> Database:
+    """Prepare the pools that the settings ask for."""
+    limits = Limits(
+        lock_timeout_ms=settings.lock_timeout_ms,
+        statement_timeout_ms=settings.batch_timeout_ms,
+        reader_pool_size=settings.reader_pool_size,
+    )
+    return open_database(settings.database_url, limits)
+
+
+def _engine(settings: Settings, database: Database) -> GroupCommit:
+    rules = Rules(open_on_credit=settings.open_on_credit)
+    execute = functools.partial(execute_batch, database, rules=rules)
+    run_batch = functools.partial(settle, execute, timeout_s=settings.batch_timeout_ms / 1000)
+    return GroupCommit(run_batch, batch_max=settings.batch_max)
+
+
+def _check_policies() -> None:
+    """Refuse to serve a method nobody decided about."""
+    modules = (wallet_service_pb2, wallet_admin_service_pb2)
+    methods = {
+        f"/{service.full_name}/{method.name}"
+        for module in modules
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    assert methods == POLICIES.keys(), methods ^ POLICIES.keys()

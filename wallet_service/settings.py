@@ -1,0 +1,207 @@
+"""
+Typed settings, read once from `WALLET_*` environment variables (or a `.env` file).
+
+Only `cli` and `server` see this module; everything below is handed what it needs.
+"""
+
+import contextlib
+import ipaddress
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from wallet_service.ledger.money import EXPONENTS
+
+_PREFIX = "WALLET_"
+
+Count = Annotated[int, Field(ge=1)]
+Milliseconds = Annotated[int, Field(ge=1)]
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names its variable."""
+
+
+class Settings(BaseSettings):
+    """Everything an operator can choose. Each field is the variable `WALLET_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+    )
+
+    #: `sqlite:///path` or `postgresql://user:password@host/name`.
+    database_url: str = "sqlite:///var/wallet.db"
+    #: HOST:PORT to serve on.
+    listen: str = "127.0.0.1:50051"
+    #: Processes sharing the port.
+    workers: Count = 1
+    #: Threads a worker handles calls with.
+    threads: Count = 64
+    #: Calls a worker lets wait for a thread; more are answered OVERLOADED.
+    queue_max: Count = 1000
+    #: Connections a worker reads with; one more writes.
+    reader_pool_size: Count = 8
+    #: Commands one database transaction takes; 1 switches grouping off.
+    batch_max: Count = 256
+    #: How long a batch that others keep from committing is run again.
+    batch_timeout_ms: Milliseconds = 5000
+    #: How long a statement waits for a lock.
+    lock_timeout_ms: Milliseconds = 500
+    #: The deadline of calls that come without one.
+    default_deadline_ms: Milliseconds = 10_000
+    #: How long calls under way may go on after SIGTERM.
+    grace_ms: Milliseconds = 10_000
+    #: The largest request taken, in bytes.
+    message_bytes_max: Count = 1024 * 1024
+
+    #: What an empty currency code means.
+    currency: str = "RUB"
+    #: Whether users may deposit to their own account, or services only.
+    self_deposit: bool = True
+    #: Whether paying a user opens the account, instead of being refused.
+    open_on_credit: bool = False
+
+    #: `iss` that tokens must have.
+    jwt_issuer: str = "wallet"
+    #: `aud` that tokens must have.
+    jwt_audience: str = "wallet"
+    #: File with an HS256 secret of 32 bytes or more.
+    jwt_secret_file: Path | None = None
+    #: File with an RSA, P-256 or Ed25519 public key in PEM.
+    jwt_public_key_file: Path | None = None
+    #: File with a JWKS.
+    jwt_jwks_file: Path | None = None
+    #: Address of a JWKS, fetched again every minute.
+    jwt_jwks_url: str | None = None
+
+    #: File with the server's certificate chain in PEM.
+    tls_cert_file: Path | None = None
+    #: File with its private key in PEM.
+    tls_key_file: Path | None = None
+    #: File with the authorities whose client certificates are demanded.
+    tls_client_ca_file: Path | None = None
+    #: Allows plaintext on other than loopback addresses.
+    insecure: bool = False
+
+    #: Whether grpcurl and its like may ask for the contract.
+    reflection: bool = True
+    #: Least severe log lines written.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("currency")
+    @classmethod
+    def _is_currency(cls, value: str) -> str:
+        if value not in EXPONENTS:
+            raise ValueError("not a current ISO 4217 currency code")
+        return value
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        host, colon, port = value.rpartition(":")
+        if not (host and colon and port.isdecimal() and int(port) < 2**16):
+            raise ValueError("must be HOST:PORT")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("WALLET_TLS_CERT_FILE and WALLET_TLS_KEY_FILE go together")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise ValueError("WALLET_TLS_CLIENT_CA_FILE needs WALLET_TLS_CERT_FILE")
+        if len(self._key_sources()) > 1:
+            raise ValueError(
+                "only one of WALLET_JWT_SECRET_FILE, WALLET_JWT_PUBLIC_KEY_FILE,"
+                " WALLET_JWT_JWKS_FILE and WALLET_JWT_JWKS_URL can be set"
+            )
+        return self
+
+    def _key_sources(self) -> list[object]:
+        sources = (
+            self.jwt_secret_file,
+            self.jwt_public_key_file,
+            self.jwt_jwks_file,
+            self.jwt_jwks_url,
+        )
+        return [source for source in sources if source]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Tell whether only this machine can call."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_development(self) -> bool:
+        """Tell whether no token key is set up, so that a secret of our own making serves."""
+        return not self._key_sources()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """
+    Read the settings.
+
+    Args:
+        overrides: Command-line choices; None leaves the variable's.
+
+    Raises:
+        SettingsError: The first thing that is wrong, with its variable's name.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise SettingsError(message) from error
+        raise SettingsError(f"{_PREFIX}{str(first['loc'][0]).upper()}: {message}") from error
+
+
+def signing_secret(settings: Settings) -> bytes:
+    """
+    Return the HS256 secret; in development, make it on first use.
+
+    Raises:
+        SettingsError: There is none, and none may be made.
+    """
+    if settings.jwt_secret_file:
+        return read_file("jwt_secret_file", settings.jwt_secret_file).strip()
+    if not settings.is_development:
+        raise SettingsError("tokens are signed elsewhere: WALLET_JWT_SECRET_FILE is not set")
+    if not settings.is_loopback:
+        raise SettingsError(
+            "WALLET_JWT_SECRET_FILE: a key for tokens is needed to serve other machines"
+            " (or one of WALLET_JWT_PUBLIC_KEY_FILE, WALLET_JWT_JWKS_FILE, WALLET_JWT_JWKS_URL)"
+        )
+    return _development_secret(Path("var/development-jwt-secret"))
+
+
+def _development_secret(path: Path) -> bytes:
+    """Read the secret, made by whoever comes first; no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=path.parent) as fresh:  # readable by its owner only
+            fresh.write(secrets.token_hex(32).encode())
+            fresh.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh.name, path)
+    return path.read_bytes()
+
+
+def read_file(setting: str, path: Path) -> bytes:
+    """Read a file that a setting names; raises `SettingsError` if that is not possible."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{_PREFIX}{setting.upper()}: {error.strerror}: {path}") from error

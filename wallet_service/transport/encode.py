@@ -1,0 +1,99 @@
+"""The ledger's records into the contract's messages."""
+
+import time
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from wallet_client.v1 import types_pb2
+
+from wallet_service.ledger import books
+from wallet_service.ledger.books import Outcome
+from wallet_service.ledger.money import decimal
+from wallet_service.transport.auth import Caller
+
+_US = 1_000_000
+_KINDS = types_pb2.Transaction.Kind
+_STATES = types_pb2.Transaction.State
+
+
+def money(amount_minor: int, currency_code: str) -> types_pb2.Money:
+    """Write a sum with its decimal form."""
+    return types_pb2.Money(
+        currency_code=currency_code,
+        minor_units=amount_minor,
+        decimal=decimal(amount_minor, currency_code),
+    )
+
+
+def timestamp(time_us: int) -> Timestamp:
+    """Write microseconds since 1970."""
+    seconds, rest_us = divmod(time_us, _US)
+    return Timestamp(seconds=seconds, nanos=rest_us * 1000)
+
+
+def transaction(outcome: Outcome, caller: Caller, *, viewed: str | None) -> types_pb2.Transaction:
+    """
+    Write a transaction as seen from one account.
+
+    Args:
+        outcome: What was decided.
+
+        caller: Who reads it; only the request's maker is shown its request id.
+
+        viewed: The user whose line is shown.
+    """
+    record = outcome.transaction
+    line = outcome.entry_of(viewed)
+    return types_pb2.Transaction(
+        transaction_id=record.transaction_id,
+        kind=_KINDS.Value(f"KIND_{record.kind}"),
+        state=_STATES.Value(f"STATE_{record.state}"),
+        refusal_reason=record.refusal_reason or "",
+        amount=money(record.amount_minor, record.currency_code) if record.amount_minor else None,
+        source_user_id=_user_id(record.source_user_id),
+        target_user_id=_user_id(record.target_user_id),
+        hold_id=record.hold_id or "",
+        reversal_of=record.reversal_of or "",
+        description=record.description,
+        metadata=record.metadata,
+        request_id=record.request_id if record.caller == caller.user_id else "",
+        create_time=timestamp(record.created_at),
+        entry=entry(line) if line else None,
+    )
+
+
+def entry(line: books.Entry) -> types_pb2.Entry:
+    """Write one line of an account."""
+    return types_pb2.Entry(
+        sequence=line.sequence,
+        amount=money(line.amount_minor, line.currency_code),
+        balance_after=money(line.balance_minor, line.currency_code),
+        hash=line.hash,
+    )
+
+
+def balance(account: books.Account) -> types_pb2.Balance:
+    """Write what an account holds now."""
+    code = account.currency_code
+    return types_pb2.Balance(
+        user_id=account.user_id,
+        posted=money(account.posted_minor, code),
+        held=money(account.held_minor, code),
+        available=money(account.available_minor, code),
+        min_balance=money(account.min_balance_minor, code),
+        sequence=account.sequence,
+        state=types_pb2.AccountState.Value(f"ACCOUNT_STATE_{account.state}"),
+        as_of=timestamp(time.time_ns() // 1000),
+    )
+
+
+def account(record: books.Account) -> types_pb2.Account:
+    """Write an account as its operator sees it."""
+    return types_pb2.Account(
+        balance=balance(record),
+        create_time=timestamp(record.created_at),
+        update_time=timestamp(record.updated_at),
+    )
+
+
+def _user_id(user_id: str | None) -> str:
+    return "" if user_id in {None, books.EXTERNAL} else str(user_id)

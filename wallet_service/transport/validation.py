@@ -1,0 +1,115 @@
+"""The shape of every field of a request; all that is wrong with one is told at once."""
+
+import re
+from collections.abc import Mapping
+
+from wallet_service.ledger.errors import CurrencyUnsupported, ValidationFailed, Violation
+from wallet_service.ledger.money import AMOUNT_MINOR_MAX, EXPONENTS
+
+DESCRIPTION_LENGTH_MAX = 256
+METADATA_PAIRS_MAX = 32
+METADATA_KEY_LENGTH_MAX = 64
+METADATA_VALUE_LENGTH_MAX = 256
+
+#: Violations named in one answer: more would not fit the trailers it travels in.
+VIOLATIONS_MAX = 20
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+_USER_ID = re.compile(r"[!-?A-~][!-~]{0,127}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def is_user_id(text: str) -> bool:
+    """Tell whether a user may be named so. `@…` are the service's own names."""
+    return _USER_ID.fullmatch(text) is not None
+
+
+class Validation:
+    """Collects what is wrong with one request; `finish` raises it."""
+
+    def __init__(self) -> None:
+        self._violations: list[Violation] = []
+        self._currency_error: CurrencyUnsupported | None = None
+
+    def require(self, field: str, description: str, *, holds: bool) -> None:
+        """Note a violation unless a field's rule holds."""
+        if not holds:
+            self._violations.append(Violation(field, description))
+
+    def user_id(self, field: str, text: str, *, may_be_empty: bool) -> None:
+        """Check a user's name."""
+        self.require(
+            field,
+            "must be 1 to 128 visible ASCII characters and not begin with '@'",
+            holds=is_user_id(text) or (may_be_empty and not text),
+        )
+
+    def request_id(self, field: str, text: str) -> None:
+        """Check a caller's own name for a request."""
+        self.require(
+            field,
+            "must be 1 to 128 visible ASCII characters, made by the caller and kept for retries",
+            holds=_REQUEST_ID.fullmatch(text) is not None,
+        )
+
+    def transaction_id(self, field: str, text: str) -> None:
+        """Check the ledger's name of a transaction."""
+        self.require(field, "must be a UUID", holds=_UUID.fullmatch(text) is not None)
+
+    def amount_minor(self, field: str, amount_minor: int) -> None:
+        """Check how much is to be moved."""
+        self.require(
+            field,
+            f"must be 1 to {AMOUNT_MINOR_MAX} minor units, not {amount_minor}",
+            holds=1 <= amount_minor <= AMOUNT_MINOR_MAX,
+        )
+
+    def currency_code(self, field: str, code: str) -> None:
+        """Check that a currency exists."""
+        if code not in EXPONENTS:
+            self._currency_error = CurrencyUnsupported(field=field, currency_code=code[:16])
+
+    def description(self, field: str, text: str) -> None:
+        """Check words for people."""
+        self.require(
+            field,
+            f"must be at most {DESCRIPTION_LENGTH_MAX} characters without NUL",
+            holds=len(text) <= DESCRIPTION_LENGTH_MAX and "\0" not in text,
+        )
+
+    def metadata(self, field: str, labels: Mapping[str, str]) -> None:
+        """Check labels."""
+        self.require(
+            field,
+            f"must be at most {METADATA_PAIRS_MAX} pairs",
+            holds=len(labels) <= METADATA_PAIRS_MAX,
+        )
+        self.require(
+            field,
+            f"keys must be 1 to {METADATA_KEY_LENGTH_MAX} characters without NUL",
+            holds=all(
+                0 < len(key) <= METADATA_KEY_LENGTH_MAX and "\0" not in key for key in labels
+            ),
+        )
+        self.require(
+            field,
+            f"values must be at most {METADATA_VALUE_LENGTH_MAX} characters without NUL",
+            holds=all(
+                len(value) <= METADATA_VALUE_LENGTH_MAX and "\0" not in value
+                for value in labels.values()
+            ),
+        )
+
+    def finish(self) -> None:
+        """
+        Pass a request on if nothing is wrong with it.
+
+        Raises:
+            ValidationFailed: Fields are; it names them all, up to `VIOLATIONS_MAX`.
+
+            CurrencyUnsupported: Only the currency is.
+        """
+        if self._violations:
+            raise ValidationFailed(self._violations[:VIOLATIONS_MAX])
+        if self._currency_error:
+            raise self._currency_error

@@ -1,0 +1,168 @@
+"""
+Run one worker in this process, or several that share the port by SO_REUSEPORT.
+
+Workers are spawned before this process makes any gRPC object (gRPC does not survive a fork), each
+builds its own server, and each ends when its supervisor does.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import structlog
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from wallet_service.logs import configure_logs
+from wallet_service.server import WalletServer, open_from, prepare_database
+from wallet_service.settings import Settings, SettingsError
+
+_RESTART_DELAY_S = 1.0
+
+_log = structlog.get_logger()
+_spawn = multiprocessing.get_context("spawn")
+
+
+def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
+    """
+    Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+
+    Args:
+        settings: Everything chosen.
+
+        on_ready: Called with the port once calls are answered.
+
+    Raises:
+        SettingsError: The address or the keys cannot be used.
+
+        UnsafeDatabase, SchemaOutOfDate, DBAPIError: As `prepare_database` does.
+    """
+    database = prepare_database(settings)
+    if settings.workers == 1:
+        server = WalletServer(settings, database, shares_port=False)
+        on_ready(server.start())
+        _wait_for_signal(signal.SIGTERM, signal.SIGINT)
+        server.stop()
+        return
+    database.close()
+    with _reserve_port(settings.listen) as port:
+        host = settings.listen.rpartition(":")[0]
+        _supervise(
+            settings.model_copy(update={"listen": f"{host}:{port.getsockname()[1]}"}), on_ready
+        )
+
+
+def _wait_for_signal(*signals: signal.Signals) -> None:
+    """Sleep until one of some signals; from then on they have their usual, deadly effect."""
+    received = threading.Event()
+
+    def note(_number: int, _frame: object) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
+        received.set()
+
+    for each in signals:
+        signal.signal(each, note)
+    received.wait()
+
+
+@retry(
+    retry=retry_if_exception_type(SettingsError),
+    stop=stop_after_delay(3),  # orphans of a killed supervisor need a moment to let go
+    wait=wait_fixed(0.1),
+    reraise=True,
+)
+def _reserve_port(listen: str) -> socket.socket:
+    """Bind the shared port, having made sure that no stranger shares it too."""
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = (host.strip("[]"), int(port))
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+        reserved = socket.socket(family)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"WALLET_LISTEN: cannot listen on {listen}: {error.strerror}"
+        ) from error
+    return reserved
+
+
+class _Worker:
+    """A worker's process and the pipe it tells of its readiness by."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.ready, child_end = _spawn.Pipe(duplex=False)
+        self.process: BaseProcess = _spawn.Process(target=_work, args=(settings, child_end))
+        self.process.start()
+        child_end.close()
+        self.is_ready = False
+
+
+def _supervise(settings: Settings, on_ready: Callable[[int], None]) -> None:
+    """Keep the workers running until a signal, then let each of them drain."""
+    woken, waker = _spawn.Pipe(duplex=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: waker.send_bytes(b"stop"))
+    workers = [_Worker(settings) for _ in range(settings.workers)]
+    is_announced = False
+    while not woken.poll():
+        wait([woken, *_watched(workers)])
+        for index, worker in enumerate(workers):
+            worker.is_ready = worker.is_ready or worker.ready.poll()
+            if worker.process.exitcode is not None:
+                if not worker.is_ready or not is_announced:
+                    _stop(workers)
+                    sys.exit(worker.process.exitcode or 1)
+                _log.error("worker_died", exit_code=worker.process.exitcode)
+                if woken.poll(_RESTART_DELAY_S):
+                    break
+                workers[index] = _Worker(settings)
+        if not is_announced and all(worker.is_ready for worker in workers):
+            is_announced = True
+            on_ready(int(settings.listen.rpartition(":")[2]))
+    _stop(workers)
+
+
+def _watched(workers: list[_Worker]) -> list[Connection | int]:
+    sentinels = [worker.process.sentinel for worker in workers]
+    return [*sentinels, *(worker.ready for worker in workers if not worker.is_ready)]
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join()
+
+
+def _work(settings: Settings, ready: Connection) -> None:
+    """Run one worker in its own process."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a terminal sends it to all; the supervisor decides
+    configure_logs(settings.log_level)
+    threading.Thread(target=_end_with_supervisor, name="orphan", daemon=True).start()
+    try:
+        server = WalletServer(settings, open_from(settings), shares_port=True)
+        server.start()
+    except SettingsError as error:
+        sys.exit(f"wallet: {error}")
+    ready.send_bytes(b"ready")
+    _wait_for_signal(signal.SIGTERM)
+    server.stop()
+
+
+def _end_with_supervisor() -> None:
+    supervisor = multiprocessing.parent_process()
+    assert supervisor
+    supervisor.join()
+    os.kill(os.getpid(), signal.SIGTERM)
