@@ -18,8 +18,8 @@ TARGET = ROOT / "clients/python/wallet_client/v1"
 IMPORT = re.compile(r"^((?:from|import) )wallet\.v1\b", re.MULTILINE)
 
 
-def main() -> None:
-    """Replace every generated file by a fresh one."""
+def generate() -> dict[str, str]:
+    """Return the stubs, by file name."""
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("wallet/v1/*.proto"))
     with tempfile.TemporaryDirectory() as scratch:
         outputs = [
@@ -30,14 +30,28 @@ def main() -> None:
         ]
         protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
         subprocess.run([*protoc, *outputs, *sources], check=True)
-        for old in TARGET.glob("*_pb2*"):
-            old.unlink()
-        for made in sorted(Path(scratch).glob("wallet/v1/*")):
-            text = made.read_text()
-            if "_pb2_grpc" in made.name and "Stub" not in text:
-                continue  # a file without services
-            (TARGET / made.name).write_text(IMPORT.sub(r"\1wallet_client.v1", text))
+        made = {path.name: path.read_text() for path in Path(scratch).glob("wallet/v1/*")}
+    return {
+        name: IMPORT.sub(r"\1wallet_client.v1", text)
+        for name, text in made.items()
+        if "_pb2_grpc" not in name or "Stub" in text  # not of files without services
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Replace every generated file by a fresh one; with --check, fail where one would change."""
+    fresh = generate()
+    present = {path.name: path.read_text() for path in TARGET.glob("*_pb2*")}
+    if fresh == present:
+        return
+    if arguments == ["--check"]:
+        names = {name for name in fresh | present if fresh.get(name) != present.get(name)}
+        sys.exit(f"stubs are not what protos/ gives, run `make protos`: {sorted(names)}")
+    for name in present:
+        (TARGET / name).unlink()
+    for name, text in fresh.items():
+        (TARGET / name).write_text(text)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

