@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := wallet_service clients scripts tests benchmarks
 PROJECT := pyproject.toml clients/python/pyproject.toml
 
 .DEFAULT_GOAL := help
@@ -30,8 +29,8 @@ check: lint types protos-check test ## Everything CI runs, in its order
 
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Check style
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 
 .PHONY: types
 types: $(VENV)/dev.stamp ## Check types
@@ -39,8 +38,8 @@ types: $(VENV)/dev.stamp ## Check types
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## Format everything
-	$(BIN)/ruff format $(SOURCES)
-	$(BIN)/ruff check --fix-only $(SOURCES)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
 	$(BIN)/buf format --write
 
 .PHONY: protos
