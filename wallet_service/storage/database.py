@@ -5,9 +5,10 @@ A `Database` has two pools: one connection that writes the engine's batches, and
 read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +17,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
 from wallet_service.storage import postgresql, sqlite
 from wallet_service.storage.dialect import Dialect, Limits, UnsafeDatabase
+
+
+_Found = TypeVar("_Found")
 
 
 class BatchFailed(Exception):
@@ -83,10 +87,12 @@ class Database:
             return ConnectionLost(str(error.orig))
         return None
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, look: Callable[[Connection], _Found]) -> _Found:
         """
-        Lend a connection for single reading statements, each of which sees the last commit.
+        Run reading statements, each of which sees the last commit.
+
+        Args:
+            look: Executes them on the connection it is given; may be run twice.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
@@ -94,14 +100,26 @@ class Database:
             Overloaded: All reading connections stayed busy.
         """
         try:
+            return self._look(look)
+        except ConnectionLost:
+            # Idle connections do not survive their server; a new one tells whether it is back.
+            self.reader.dispose()
+        try:
+            return self._look(look)
+        except ConnectionLost as error:
+            raise DatabaseUnavailable from error
+
+    def _look(self, look: Callable[[Connection], _Found]) -> _Found:
+        try:
             with self.reader.connect() as connection:
-                yield connection
+                return look(connection)
         except PoolTimeoutError as error:
             raise Overloaded from error
         except DBAPIError as error:
-            if self._failure(error, is_committing=False) is None:
+            failure = self._failure(error, is_committing=False)
+            if failure is None:
                 raise
-            raise DatabaseUnavailable from error
+            raise ConnectionLost(str(error.orig)) from error
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:

@@ -51,22 +51,19 @@ class Line(NamedTuple):
 
 def read_account(database: Database, key: AccountKey) -> Account | None:
     """Return an account as last committed; None if it was never opened."""
-    with database.read() as connection:
-        row = connection.execute(_BALANCE, key._asdict()).one_or_none()
+    row = database.read(lambda look: look.execute(_BALANCE, key._asdict()).one_or_none())
     return account_of(row) if row else None
 
 
 def read_accounts(database: Database, user_id: str) -> list[Account]:
     """Return a user's accounts, ordered by currency code."""
-    with database.read() as connection:
-        rows = connection.execute(_BALANCES, {"user_id": user_id}).all()
+    rows = database.read(lambda look: look.execute(_BALANCES, {"user_id": user_id}).all())
     return [account_of(row) for row in rows]
 
 
 def read_outcome(database: Database, transaction_id: str) -> Outcome | None:
     """Return a transaction with its entries; None if there is none."""
-    with database.read() as connection:
-        return load_outcomes(connection, [transaction_id]).get(transaction_id)
+    return database.read(lambda look: load_outcomes(look, [transaction_id])).get(transaction_id)
 
 
 def read_lines(
@@ -92,8 +89,9 @@ def read_lines(
         statement, start = _OLDEST_LINES, 0
     parameters = {**key._asdict(), "row_limit": row_limit}
     parameters["sequence"] = start if after is None else after
-    with database.read() as connection:
-        return [_line(row) for row in connection.execute(statement, parameters)]
+    return [
+        _line(row) for row in database.read(lambda look: look.execute(statement, parameters).all())
+    ]
 
 
 def _line(row: Row[Any]) -> Line:
@@ -102,5 +100,4 @@ def _line(row: Row[Any]) -> Line:
 
 def ping(database: Database) -> None:
     """Ask the database for a sign of life; raises as `Database.read` does."""
-    with database.read() as connection:
-        connection.execute(select(1))
+    database.read(lambda look: look.execute(select(1)).one())

@@ -51,7 +51,8 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     if not url.database or url.database == ":memory:":
         raise UnsafeDatabase("SQLite needs a file: sqlite:///path/to/wallet.db")
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    connect_args = {"timeout": limits.lock_timeout_ms / 1000, "check_same_thread": False}
+    # The one lock is everybody's: there is no command to blame, so it is worth the whole wait.
+    connect_args = {"timeout": limits.statement_timeout_ms / 1000, "check_same_thread": False}
     writer = create_engine(
         url, poolclass=QueuePool, pool_size=1, max_overflow=1, connect_args=connect_args
     )
