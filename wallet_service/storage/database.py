@@ -18,7 +18,6 @@ from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
 from wallet_service.storage import postgresql, sqlite
 from wallet_service.storage.dialect import Dialect, Limits, UnsafeDatabase
 
-
 _Found = TypeVar("_Found")
 
 
