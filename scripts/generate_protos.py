@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
+THIRD_PARTY = ROOT / "third_party"
 TARGET = ROOT / "clients/python/wallet_client/v1"
 IMPORT = re.compile(r"^((?:from|import) )wallet\.v1\b", re.MULTILINE)
 
@@ -28,7 +29,7 @@ def generate() -> dict[str, str]:
             f"--mypy_out=quiet,readable_stubs:{scratch}",
             f"--mypy_grpc_out=quiet:{scratch}",
         ]
-        protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}"]
+        protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{THIRD_PARTY}"]
         subprocess.run([*protoc, *outputs, *sources], check=True)
         made = {path.name: path.read_text() for path in Path(scratch).glob("wallet/v1/*")}
     return {

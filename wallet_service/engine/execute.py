@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from wallet_service.ledger.books import Books, Outcome, Rules
 from wallet_service.ledger.commands import Command
-from wallet_service.ledger.decide import decide
-from wallet_service.ledger.errors import RequestIdReused
+from wallet_service.ledger.decide import decide, decide_atomic
+from wallet_service.ledger.errors import WalletError
 from wallet_service.storage.database import Database
 from wallet_service.storage.load import load_books
 from wallet_service.storage.write import write_books
@@ -14,26 +15,45 @@ from wallet_service.storage.write import write_books
 Result = Outcome | Exception
 
 
-def execute_batch(database: Database, commands: Sequence[Command], *, rules: Rules) -> list[Result]:
+class Submission(NamedTuple):
+    """Commands that one caller waits for together; `is_atomic`: all are posted or none."""
+
+    commands: Sequence[Command]
+    is_atomic: bool = False
+
+
+def execute_batch(
+    database: Database, submissions: Sequence[Submission], *, rules: Rules
+) -> list[list[Result]]:
     """
-    Run some commands in arrival order, all in one committed database transaction.
+    Run some submissions in arrival order, all in one committed database transaction.
 
     Returns:
-        For each command what was decided, or the error that binds nothing.
+        For each command of each submission what was decided, or the error that binds nothing.
 
     Raises:
         BatchFailed: Not committed, or not known to be; run the same batch again.
     """
+    commands = [command for submission in submissions for command in submission.commands]
     with database.write() as connection:
         now = time.time_ns() // 1000
         books = load_books(database, connection, commands, now=now, rules=rules)
-        results = [_decide(books, command) for command in commands]
+        results = [_decide(books, submission) for submission in submissions]
         write_books(database, connection, books)
     return results
 
 
-def _decide(books: Books, command: Command) -> Result:
+def _decide(books: Books, submission: Submission) -> list[Result]:
+    if not submission.is_atomic:
+        return [_decide_one(books, command) for command in submission.commands]
+    try:
+        return list(decide_atomic(books, submission.commands))
+    except WalletError as error:
+        return [error] * len(submission.commands)
+
+
+def _decide_one(books: Books, command: Command) -> Result:
     try:
         return decide(books, command)
-    except RequestIdReused as error:
+    except WalletError as error:
         return error

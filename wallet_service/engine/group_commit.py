@@ -1,7 +1,7 @@
 """
 Group commit by flat combining: whoever finds nobody leading leads.
 
-A thread that submits a command either becomes the leader or waits. The leader takes all that is
+A thread that submits commands either becomes the leader or waits. The leader takes all that is
 pending, runs it as one batch, wakes everyone with their own answer, and hands the lead to the first
 of those who came in meanwhile. So there is one batch at a time, batches grow with the load by
 themselves, and a busy account costs one lock a batch instead of one a transfer. No thread of its
@@ -13,23 +13,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from wallet_service.engine.execute import Result
+from wallet_service.engine.execute import Result, Submission
 from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import Command
 from wallet_service.ledger.errors import DeadlineExceeded
 
-RunBatch = Callable[[Sequence[Command]], list[Result]]
+RunBatch = Callable[[Sequence[Submission]], list[list[Result]]]
+Answer = list[Result] | DeadlineExceeded
 
 
 class _Call:
-    """One waiting command. `woken` is a lock that is released once: answered, or chosen to lead."""
+    """One waiting submission. `woken` is a lock that is released once: answered, or chosen to lead."""
 
-    __slots__ = ("command", "deadline", "leads", "result", "woken")
+    __slots__ = ("answer", "deadline", "leads", "submission", "woken")
 
-    def __init__(self, command: Command, deadline: float) -> None:
-        self.command = command
+    def __init__(self, submission: Submission, deadline: float) -> None:
+        self.submission = submission
         self.deadline = deadline
-        self.result: Result | None = None
+        self.answer: Answer | None = None
         self.leads = False
         self.woken = threading.Lock()
         self.woken.acquire()
@@ -42,7 +43,7 @@ class GroupCommit:
     Args:
         run_batch: Answers some commands in order; runs on a submitting thread, one at a time.
 
-        batch_max: Commands a batch takes; 1 switches grouping off.
+        batch_max: Commands after which a batch is full; 1 switches grouping off.
     """
 
     def __init__(self, run_batch: RunBatch, *, batch_max: int) -> None:
@@ -63,11 +64,26 @@ class GroupCommit:
 
         Raises:
             DeadlineExceeded: The deadline passed first. If the command was in a batch by then, that
-            goes on.
+                goes on.
 
             Exception: What `run_batch` answered for this command.
         """
-        call = _Call(command, deadline)
+        (result,) = self.submit_all(Submission([command]), deadline=deadline)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def submit_all(self, submission: Submission, *, deadline: float) -> list[Result]:
+        """
+        Have several commands carried out in one batch.
+
+        Returns:
+            For each command what `run_batch` answered.
+
+        Raises:
+            DeadlineExceeded: As `submit`.
+        """
+        call = _Call(submission, deadline)
         with self._mutex:
             self._pending.append(call)
             call.leads = not self._has_leader
@@ -76,26 +92,29 @@ class GroupCommit:
             self._wait(call)
         if call.leads:
             self._lead(call)
-        return _answer(call)
+        if isinstance(call.answer, Exception):
+            raise call.answer
+        assert call.answer is not None, "woken without an answer"
+        return call.answer
 
     def _wait(self, call: _Call) -> None:
         if call.woken.acquire(timeout=max(0.0, call.deadline - time.monotonic())):
             return
         with self._mutex:
-            if call.result is None and not call.leads:
-                call.result = DeadlineExceeded()
+            if call.answer is None and not call.leads:
+                call.answer = DeadlineExceeded()
 
     def _lead(self, own: _Call) -> None:
         """Run one batch, the leader's own call in it, and pass the lead on."""
         batch = self._drain()
-        results: Sequence[Result] = []
+        answers: Sequence[list[Result]] = []
         try:
             if batch:
-                results = self._run_batch([call.command for call in batch])
+                answers = self._run_batch([call.submission for call in batch])
         finally:
             self._hand_over()
-            for call, result in zip(batch, results, strict=False):
-                call.result = result
+            for call, answer in zip(batch, answers, strict=False):
+                call.answer = answer
             for call in batch:
                 if call is not own:
                     call.woken.release()
@@ -103,31 +122,25 @@ class GroupCommit:
     def _drain(self) -> list[_Call]:
         """Take what is pending, leaving out those whose time is over: they are dropped unrun."""
         batch: list[_Call] = []
+        room = self._batch_max
         now = time.monotonic()
         with self._mutex:
-            while self._pending and len(batch) < self._batch_max:
+            while self._pending and room > 0:
                 call = self._pending.popleft()
                 if call.deadline > now:
                     batch.append(call)
+                    room -= len(call.submission.commands)
                 else:
-                    call.result = DeadlineExceeded()
+                    call.answer = DeadlineExceeded()
         return batch
 
     def _hand_over(self) -> None:
         with self._mutex:
             while self._pending:
                 next_call = self._pending[0]
-                if next_call.result is None:
+                if next_call.answer is None:
                     next_call.leads = True
                     next_call.woken.release()
                     return
                 self._pending.popleft()
             self._has_leader = False
-
-
-def _answer(call: _Call) -> Outcome:
-    if call.result is None:
-        raise AssertionError("woken without an answer")
-    if isinstance(call.result, Exception):
-        raise call.result
-    return call.result

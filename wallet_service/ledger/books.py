@@ -5,13 +5,16 @@ Records are tuples in the order of their table's columns, so that storage reads 
 whole. Times are microseconds since 1970-01-01 UTC.
 """
 
-from collections.abc import Mapping
+import copy
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
-from wallet_service.ledger.commands import AccountKey
+from wallet_service.ledger.commands import AccountKey, SpendingLimit
 from wallet_service.ledger.errors import REFUSALS, Refusal, Value
+from wallet_service.ledger.limits import Outflow
 
 #: The counterparty of money that comes from or goes to the outside world. It has no account row.
 EXTERNAL = "@external"
@@ -37,8 +40,22 @@ class State(StrEnum):
     REFUSED = "REFUSED"
 
 
+class HoldState(StrEnum):
+    """What became of a hold."""
+
+    ACTIVE = "ACTIVE"
+    CAPTURED = "CAPTURED"
+    VOIDED = "VOIDED"
+    EXPIRED = "EXPIRED"
+
+
 class Transaction(NamedTuple):
-    """The record of one accepted or refused request."""
+    """
+    The record of one accepted or refused request.
+
+    `arguments` are what was asked beyond the other columns, and for a change of an account its
+    settings before and after.
+    """
 
     transaction_id: str
     caller: str
@@ -59,6 +76,7 @@ class Transaction(NamedTuple):
     metadata: Mapping[str, str]
     digest: bytes | None
     created_at: int
+    arguments: Mapping[str, Any] = {}
 
     @property
     def refusal(self) -> Refusal | None:
@@ -69,7 +87,7 @@ class Transaction(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One signed line on one account."""
+    """One signed line on one account; the outflow is all that was spent until then."""
 
     user_id: str
     currency_code: str
@@ -79,6 +97,30 @@ class Entry(NamedTuple):
     balance_minor: int
     hash: bytes
     created_at: int
+    outflow_minor: int = 0
+    outflow_count: int = 0
+
+
+class Hold(NamedTuple):
+    """Money reserved on an account. `expires_at` None: never."""
+
+    hold_id: str
+    user_id: str
+    currency_code: str
+    target_user_id: str | None
+    amount_minor: int
+    captured_minor: int
+    state: str
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+    description: str
+    metadata: Mapping[str, str]
+
+    @property
+    def remaining_minor(self) -> int:
+        """What it still reserves."""
+        return self.amount_minor - self.captured_minor if self.state == HoldState.ACTIVE else 0
 
 
 @dataclass(slots=True)
@@ -95,12 +137,26 @@ class Account:
     state: str = AccountState.ACTIVE
     created_at: int = 0
     updated_at: int = 0
+    outflow_minor: int = 0
+    outflow_count: int = 0
+    open_holds: int = 0
+    limits: tuple[SpendingLimit, ...] = ()
     is_stored: bool = False
+
+    @property
+    def key(self) -> AccountKey:
+        """Its name."""
+        return AccountKey(self.user_id, self.currency_code)
 
     @property
     def available_minor(self) -> int:
         """What can be spent, down to `min_balance_minor`."""
         return self.posted_minor - self.held_minor
+
+    @property
+    def spendable_minor(self) -> int:
+        """What can be spent in full."""
+        return self.available_minor - self.min_balance_minor
 
 
 class Outcome(NamedTuple):
@@ -109,6 +165,7 @@ class Outcome(NamedTuple):
     transaction: Transaction
     entries: tuple[Entry, ...]
     is_replayed: bool
+    hold: Hold | None = None
 
     def entry_of(self, user_id: str | None) -> Entry | None:
         """Return the line on a user's account, if there is one."""
@@ -132,18 +189,34 @@ class Books:
 
         accounts: Open accounts among those the batch names, locked.
 
-        outcomes: Earlier outcomes among the batch's transaction ids; the batch's own are added.
+        outcomes: Earlier outcomes among the batch's transaction ids, and of the originals it
+            reverses; the batch's own are added.
+
+        holds: Those the batch names.
+
+        reversed_minor: How much of each original was given back.
+
+        outflows: What had left limited accounts before their windows began.
     """
 
     now: int
     rules: Rules = field(default_factory=Rules)
-    accounts: dict[AccountKey, Account] = field(default_factory=dict)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    accounts: MutableMapping[AccountKey, Account] = field(default_factory=dict)
+    outcomes: MutableMapping[str, Outcome] = field(default_factory=dict)
+    holds: MutableMapping[str, Hold] = field(default_factory=dict)
+    reversed_minor: MutableMapping[str, int] = field(default_factory=dict)
+    outflows: Mapping[tuple[AccountKey, str], Outflow] = field(default_factory=dict)
     decided: list[Outcome] = field(default_factory=list)
     changed: dict[AccountKey, Account] = field(default_factory=dict)
+    changed_holds: dict[str, Hold] = field(default_factory=dict)
+    changed_reversals: dict[str, int] = field(default_factory=dict)
+    changed_settings: set[AccountKey] = field(default_factory=set)
+    _below: Self | None = None
 
     def account(self, key: AccountKey) -> Account:
-        """Return an account; a never-opened one reads as zero and is not kept."""
+        """Return an account to change; a never-opened one reads as zero and is not kept."""
+        if self._below is not None and key not in self.changed and key in self.accounts:
+            return copy.copy(self.accounts[key])
         return self.accounts.get(key) or Account(*key)
 
     def is_open(self, key: AccountKey) -> bool:
@@ -152,8 +225,54 @@ class Books:
 
     def keep(self, account: Account) -> None:
         """Remember a changed account for writing, opening it if it is new."""
-        key = AccountKey(account.user_id, account.currency_code)
+        key = account.key
         if key not in self.accounts:
             account.created_at = self.now
-            self.accounts[key] = account
+        self.accounts[key] = account
         self.changed[key] = account
+
+    def keep_settings(self, account: Account) -> None:
+        """Remember an account whose state, minimum or limits changed."""
+        self.keep(account)
+        self.changed_settings.add(account.key)
+
+    def keep_hold(self, hold: Hold) -> None:
+        """Remember a new or changed hold for writing."""
+        self.holds[hold.hold_id] = hold
+        self.changed_holds[hold.hold_id] = hold
+
+    def keep_reversed(self, original_id: str, reversed_minor: int) -> None:
+        """Remember how much of an original was given back."""
+        self.reversed_minor[original_id] = reversed_minor
+        self.changed_reversals[original_id] = reversed_minor
+
+    def record(self, outcome: Outcome) -> Outcome:
+        """Remember what was decided for writing, and for repetitions within the batch."""
+        self.outcomes[outcome.transaction.transaction_id] = outcome
+        self.decided.append(outcome)
+        return outcome
+
+    def trial(self) -> "Books":
+        """Return books that begin as these and can be changed without these changing."""
+        return Books(
+            now=self.now,
+            rules=self.rules,
+            accounts=ChainMap({}, self.accounts),
+            outcomes=ChainMap({}, self.outcomes),
+            holds=ChainMap({}, self.holds),
+            reversed_minor=ChainMap({}, self.reversed_minor),
+            outflows=self.outflows,
+            _below=self,
+        )
+
+    def adopt(self, trial: "Books") -> None:
+        """Make everything that a trial decided these books' own."""
+        for account in trial.changed.values():
+            self.keep(account)
+        self.changed_settings |= trial.changed_settings
+        for hold in trial.changed_holds.values():
+            self.keep_hold(hold)
+        for original_id, reversed_minor in trial.changed_reversals.items():
+            self.keep_reversed(original_id, reversed_minor)
+        for outcome in trial.decided:
+            self.record(outcome)

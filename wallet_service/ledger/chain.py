@@ -5,6 +5,7 @@ Version 1 of the canonical form, which anybody can recompute:
 
 - A transaction is the JSON array of its columns in table order without `digest`, led by
   "wallet.transaction.v1": UTF-8, no white space, object keys sorted, null for what is absent.
+  `arguments`, the last, are left out where there are none.
 - Its digest is SHA-256 over that.
 - An entry is the text "wallet.entry.v1", user id, currency code, sequence, amount and balance
   after, each followed by a line feed.
@@ -32,6 +33,8 @@ def transaction_digest(transaction: Transaction) -> bytes:
         vouches for the transaction.
     """
     fields = ["wallet.transaction.v1", *transaction]
+    if not transaction.arguments:
+        fields.pop()
     del fields[_DIGEST + 1]
     return hashlib.sha256(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)).digest()
 

@@ -1,40 +1,53 @@
 """
-Decide commands: the one place where money moves.
+Decide commands: the one way money moves.
 
 Each `decide_*` checks first, in the order of `refusals`, and only then changes the books; past its
 last check it cannot fail. Nothing here knows a database, a clock or a network.
 """
 
+from collections.abc import Sequence
 from typing import assert_never
 
-from wallet_service.ledger.books import (
-    EXTERNAL,
-    Account,
-    Books,
-    Entry,
-    Outcome,
-    State,
-    Transaction,
+from wallet_service.ledger.account_control import (
+    CHANGES,
+    decide_open_account,
+    decide_update_account,
 )
-from wallet_service.ledger.chain import entry_hash, transaction_digest
+from wallet_service.ledger.books import EXTERNAL, Account, Books, Outcome, Transaction
 from wallet_service.ledger.commands import (
     AccountKey,
+    CaptureHold,
     Command,
+    CreateHold,
     Deposit,
+    ExpireHold,
     OpenAccount,
+    ReverseTransaction,
     Transfer,
+    UpdateAccount,
+    VoidHold,
     Withdraw,
-    currency_of,
+    accounts_of,
 )
-from wallet_service.ledger.errors import Refusal, RequestIdReused
+from wallet_service.ledger.errors import BatchRefused, RequestIdReused
+from wallet_service.ledger.holds import (
+    decide_capture_hold,
+    decide_create_hold,
+    decide_expire_hold,
+    decide_void_hold,
+)
+from wallet_service.ledger.post import Movement, post, refuse
 from wallet_service.ledger.refusals import (
     account_closed,
     account_missing,
     balance_overflow,
+    condition_failed,
     credit_blocked,
     debit_blocked,
     funds_short,
+    limit_exceeded,
 )
+from wallet_service.ledger.reversals import decide_reverse_transaction
 
 
 def decide(books: Books, command: Command) -> Outcome:
@@ -44,190 +57,177 @@ def decide(books: Books, command: Command) -> Outcome:
     Args:
         books: Changed in place: the outcome is added, and accounts move if it is posted.
 
-        command: Validated; its accounts are loaded in `books`.
+        command: Validated; what it names is loaded in `books`.
 
     Returns:
         What was decided, posted or refused, now or when the request id was first used.
 
     Raises:
         RequestIdReused: The id names an earlier request with other content. Nothing is recorded.
+
+        NotAllowed, InvalidRequest: Not this caller's to ask of this hold or original, or not
+            meant. Nothing is recorded.
     """
     previous = books.outcomes.get(command.transaction_id)
     if previous:
-        return _replay(previous, command)
+        return _replay(books, previous, command)
+    if command.validate_only:
+        return _dispatch(books.trial(), command)
+    return _dispatch(books, command)
+
+
+def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
+    """
+    Decide commands so that all of them are posted or none.
+
+    Where one is refused nothing moves, and every request id is bound to that: the refused one's to
+    its own reason, the others' to `BatchRefused`.
+
+    Args:
+        books: Changed in place as by `decide`.
+
+        commands: Their transaction ids differ.
+
+    Raises:
+        RequestIdReused: Some of the ids were used before and some were not, or with other content.
+
+        NotAllowed, InvalidRequest: As `decide`.
+    """
+    known = [command for command in commands if command.transaction_id in books.outcomes]
+    if known and len(known) < len(commands):
+        raise RequestIdReused(fields="operations", transaction_id=known[0].transaction_id)
+    trial = books.trial()
+    outcomes = []
+    for index, command in enumerate(commands):
+        outcome = decide(trial, command)
+        outcomes.append(outcome)
+        refusal = outcome.transaction.refusal
+        if refusal and not outcome.is_replayed:
+            batch_refused = BatchRefused(failed_index=index, failed_reason=refusal.reason)
+            return [
+                books.record(outcome) if each is command else _bind(books, each, batch_refused)
+                for each in commands
+            ]
+    books.adopt(trial)
+    return outcomes
+
+
+def _bind(books: Books, command: Command, refusal: BatchRefused) -> Outcome:
+    """Bind a request id of a refused batch to the batch's refusal."""
+    source: AccountKey | None = getattr(command, "source", None)
+    target: AccountKey | None = getattr(command, "target", None)
+    key = source or target
+    movement = Movement(
+        source_user_id=source and source.user_id,
+        target_user_id=target and target.user_id,
+        currency_code=key.currency_code if key else "",
+        amount_minor=getattr(command, "amount_minor", 0) or 0,
+    )
+    return refuse(books, command, movement, refusal)
+
+
+def _dispatch(books: Books, command: Command) -> Outcome:  # noqa: C901, PLR0911 (a case each)
     match command:
         case Deposit():
-            outcome = _decide_deposit(books, command)
+            return _decide_deposit(books, command)
         case Withdraw():
-            outcome = _decide_withdraw(books, command)
+            return _decide_withdraw(books, command)
         case Transfer():
-            outcome = _decide_transfer(books, command)
+            return _decide_transfer(books, command)
+        case CreateHold():
+            return decide_create_hold(books, command)
+        case CaptureHold():
+            return decide_capture_hold(books, command)
+        case VoidHold():
+            return decide_void_hold(books, command)
+        case ExpireHold():
+            return decide_expire_hold(books, command)
+        case ReverseTransaction():
+            return decide_reverse_transaction(books, command)
         case OpenAccount():
-            outcome = _decide_open_account(books, command)
+            return decide_open_account(books, command)
+        case UpdateAccount():
+            return decide_update_account(books, command)
         case _:
             assert_never(command)
-    books.outcomes[command.transaction_id] = outcome
-    books.decided.append(outcome)
-    return outcome
 
 
 def _decide_deposit(books: Books, command: Deposit) -> Outcome:
     target = books.account(command.target)
+    movement = Movement(EXTERNAL, target.user_id, target.currency_code, command.amount_minor)
     refusal = (
         account_closed(target)
         or credit_blocked(target)
         or balance_overflow(target, command.amount_minor)
     )
     if refusal:
-        return _refuse(books, command, refusal)
+        return refuse(books, command, movement, refusal)
     # Past this line the deposit must succeed.
-    return _post(books, command, credit=target)
+    return post(books, command, movement, credit=target)
 
 
 def _decide_withdraw(books: Books, command: Withdraw) -> Outcome:
     source = books.account(command.source)
+    amount_minor = _resolved_minor(command, source)
+    movement = Movement(source.user_id, EXTERNAL, source.currency_code, amount_minor)
     refusal = (
-        account_closed(source) or debit_blocked(source) or funds_short(source, command.amount_minor)
+        account_closed(source)
+        or debit_blocked(source)
+        or condition_failed(
+            source,
+            command.condition,
+            available_after_minor=source.available_minor - amount_minor,
+        )
+        or limit_exceeded(books, source, amount_minor)
+        or funds_short(source, amount_minor)
     )
     if refusal:
-        return _refuse(books, command, refusal)
+        return refuse(books, command, movement, refusal)
     # Past this line the withdrawal must succeed.
-    return _post(books, command, debit=source)
+    return post(books, command, movement, debit=source)
 
 
 def _decide_transfer(books: Books, command: Transfer) -> Outcome:
     source = books.account(command.source)
     target = books.account(command.target)
+    amount_minor = _resolved_minor(command, source)
+    movement = Movement(source.user_id, target.user_id, source.currency_code, amount_minor)
     refusal = (
         account_missing(books, command.target)
         or account_closed(source)
         or account_closed(target)
         or debit_blocked(source)
         or credit_blocked(target)
-        or funds_short(source, command.amount_minor)
-        or balance_overflow(target, command.amount_minor)
-    )
-    if refusal:
-        return _refuse(books, command, refusal)
-    # Past this line the transfer must succeed.
-    return _post(books, command, debit=source, credit=target)
-
-
-def _decide_open_account(books: Books, command: OpenAccount) -> Outcome:
-    account = books.account(command.target)
-    refusal = account_closed(account)
-    if refusal:
-        return _refuse(books, command, refusal)
-    # Past this line the opening must succeed.
-    if not books.is_open(command.target):
-        account.updated_at = books.now
-        books.keep(account)
-    return _record(_transaction(books, command, State.POSTED))
-
-
-def _post(
-    books: Books, command: Command, *, debit: Account | None = None, credit: Account | None = None
-) -> Outcome:
-    """Move the command's amount and write the lines that tell of it."""
-    sides = [account for account in (debit, credit) if account]
-    transaction = _transaction(
-        books,
-        command,
-        State.POSTED,
-        source_sequence=debit.sequence + 1 if debit else None,
-        target_sequence=credit.sequence + 1 if credit else None,
-        # Time never runs backwards along an account, whatever the clocks of its servers say.
-        created_at=max(books.now, *(account.updated_at for account in sides)),
-    )
-    digest = transaction_digest(transaction)
-    entries = []
-    for account in sides:
-        signed_minor = -command.amount_minor if account is debit else command.amount_minor
-        entries.append(_append(account, transaction, amount_minor=signed_minor, digest=digest))
-        books.keep(account)
-    return Outcome(transaction, tuple(entries), is_replayed=False)
-
-
-def _append(
-    account: Account, transaction: Transaction, *, amount_minor: int, digest: bytes
-) -> Entry:
-    """Change an account's balance and chain the line that says so."""
-    account.sequence += 1
-    account.posted_minor += amount_minor
-    account.updated_at = transaction.created_at
-    entry = Entry(
-        user_id=account.user_id,
-        currency_code=account.currency_code,
-        sequence=account.sequence,
-        transaction_id=transaction.transaction_id,
-        amount_minor=amount_minor,
-        balance_minor=account.posted_minor,
-        hash=b"",
-        created_at=transaction.created_at,
-    )
-    account.head_hash = entry_hash(entry, previous_hash=account.head_hash, digest=digest)
-    return entry._replace(hash=account.head_hash)
-
-
-def _refuse(books: Books, command: Command, refusal: Refusal) -> Outcome:
-    """Record a refusal; it changes no balance and is the answer to this request id for ever."""
-    return _record(_transaction(books, command, State.REFUSED, refusal=refusal))
-
-
-def _record(transaction: Transaction) -> Outcome:
-    """Finish a transaction that no entry vouches for: it carries its own digest."""
-    digest = transaction_digest(transaction)
-    return Outcome(transaction._replace(digest=digest), (), is_replayed=False)
-
-
-def _transaction(
-    books: Books,
-    command: Command,
-    state: State,
-    *,
-    refusal: Refusal | None = None,
-    source_sequence: int | None = None,
-    target_sequence: int | None = None,
-    created_at: int | None = None,
-) -> Transaction:
-    return Transaction(
-        transaction_id=command.transaction_id,
-        caller=command.caller,
-        request_id=command.request_id,
-        kind=command.kind,
-        state=state,
-        refusal_reason=refusal.reason if refusal else None,
-        refusal_values=refusal.values if refusal else {},
-        source_user_id=_side(command, command.source),
-        source_sequence=source_sequence,
-        target_user_id=_side(command, command.target),
-        target_sequence=target_sequence,
-        currency_code=currency_of(command),
-        amount_minor=command.amount_minor,
-        hold_id=None,
-        reversal_of=None,
-        description=command.description,
-        metadata=command.metadata,
-        digest=None,
-        created_at=books.now if created_at is None else created_at,
-    )
-
-
-def _side(command: Command, key: AccountKey | None) -> str | None:
-    """Name one side of a command: a user, the outside world, or nobody where no money is meant."""
-    if key:
-        return key.user_id
-    return EXTERNAL if command.amount_minor else None
-
-
-def _replay(previous: Outcome, command: Command) -> Outcome:
-    """Answer a known request id: the first outcome again, if the request is the same."""
-    fields = _differing_fields(previous.transaction, command)
-    if fields:
-        raise RequestIdReused(
-            fields=",".join(fields), transaction_id=previous.transaction.transaction_id
+        or condition_failed(
+            source,
+            command.condition,
+            available_after_minor=source.available_minor - amount_minor,
         )
-    return previous._replace(is_replayed=True)
+        or limit_exceeded(books, source, amount_minor)
+        or funds_short(source, amount_minor)
+        or balance_overflow(target, amount_minor)
+    )
+    if refusal:
+        return refuse(books, command, movement, refusal)
+    # Past this line the transfer must succeed.
+    return post(books, command, movement, debit=source, credit=target)
+
+
+def _resolved_minor(command: Withdraw | Transfer, source: Account) -> int:
+    """Return the amount meant: where "up to" is asked and something is there, what is there."""
+    if command.is_up_to and 0 < source.spendable_minor < command.amount_minor:
+        return source.spendable_minor
+    return command.amount_minor
+
+
+def _replay(books: Books, previous: Outcome, command: Command) -> Outcome:
+    """Answer a known request id: the first outcome again, if the request is the same."""
+    recorded = previous.transaction
+    fields = _differing_fields(recorded, command)
+    if fields:
+        raise RequestIdReused(fields=",".join(fields), transaction_id=recorded.transaction_id)
+    hold = books.holds.get(recorded.hold_id) if recorded.hold_id else None
+    return previous._replace(is_replayed=True, hold=hold)
 
 
 def _differing_fields(recorded: Transaction, command: Command) -> list[str]:
@@ -236,13 +236,27 @@ def _differing_fields(recorded: Transaction, command: Command) -> list[str]:
         return ["request_id"]  # another request whose hash is the same in 74 bits
     if recorded.kind != command.kind:
         return ["kind"]
-    money = (currency_of(command), command.amount_minor)
-    recorded_money = (recorded.currency_code, recorded.amount_minor)
-    pairs = {
-        command.fields.get("source"): (recorded.source_user_id, _side(command, command.source)),
-        command.fields.get("target"): (recorded.target_user_id, _side(command, command.target)),
-        command.fields["money"]: (recorded_money, money),
-        "description": (recorded.description, command.description),
-        "metadata": (recorded.metadata, command.metadata),
+    asked = command.arguments
+    was = {name: value for name, value in recorded.arguments.items() if name not in CHANGES}
+    pairs = {name: (was.get(name), asked.get(name)) for name in was | asked}
+    pairs["description"] = (recorded.description, command.description)
+    pairs["metadata"] = (recorded.metadata, command.metadata)
+    columns = _column_pairs(recorded, command)
+    for column, field in command.fields.items():
+        pairs.setdefault(field, columns[column])
+    return [field for field, (before, now) in pairs.items() if before != now]
+
+
+def _column_pairs(recorded: Transaction, command: Command) -> dict[str, tuple[object, object]]:
+    """Pair a transaction's columns with what a command that names its accounts asks."""
+    keys = accounts_of(command)
+    source: AccountKey | None = getattr(command, "source", None)
+    target: AccountKey | None = getattr(command, "target", None)
+    return {
+        "source": (recorded.source_user_id, source and source.user_id),
+        "target": (recorded.target_user_id, target and target.user_id),
+        "money": (
+            (recorded.currency_code, recorded.amount_minor),
+            (keys[0].currency_code if keys else "", getattr(command, "amount_minor", 0)),
+        ),
     }
-    return [field for field, (was, asked) in pairs.items() if field and was != asked]

@@ -6,8 +6,19 @@ Every error of the service, each with its values and its public reason.
     │   ├── AccountNotFound
     │   ├── AccountClosed
     │   ├── AccountFrozen
+    │   ├── HoldNotFound
+    │   ├── OriginalNotFound
+    │   ├── HoldNotActive
+    │   ├── HoldExpired
+    │   ├── CaptureExceedsHold
+    │   ├── ReversalExceedsOriginal
+    │   ├── NotReversible
+    │   ├── ConditionFailed
+    │   ├── LimitExceeded
     │   ├── InsufficientFunds
-    │   └── BalanceLimit
+    │   ├── BalanceLimit
+    │   ├── AccountNotEmpty
+    │   └── BatchRefused
     ├── RequestIdReused
     ├── InvalidRequest              the request cannot be meant
     │   ├── ValidationFailed
@@ -24,6 +35,7 @@ Every error of the service, each with its values and its public reason.
     │   └── NotAllowed
     ├── Contention                  rolled back for certain
     ├── Overloaded
+    │   └── TooManyStreams
     ├── Unavailable
     │   ├── DatabaseUnavailable     nothing was written
     │   ├── KeysUnavailable
@@ -81,6 +93,64 @@ class InsufficientFunds(Refusal):
 class BalanceLimit(Refusal):
     reason = "BALANCE_LIMIT"
     template = "account {user_id}/{currency_code} cannot hold more than {balance_max}"
+
+
+class HoldNotFound(Refusal):
+    reason = "HOLD_NOT_FOUND"
+    template = "no such hold"
+
+
+class OriginalNotFound(Refusal):
+    reason = "TRANSACTION_NOT_FOUND"
+    template = "no such transaction"
+
+
+class HoldNotActive(Refusal):
+    reason = "HOLD_NOT_ACTIVE"
+    template = "hold {hold_id} is {state}"
+
+
+class HoldExpired(Refusal):
+    reason = "HOLD_EXPIRED"
+    template = "hold {hold_id} has expired"
+
+
+class CaptureExceedsHold(Refusal):
+    reason = "CAPTURE_EXCEEDS_HOLD"
+    template = "hold {hold_id}: {remaining} still reserved, {required} required"
+
+
+class ReversalExceedsOriginal(Refusal):
+    reason = "REVERSAL_EXCEEDS_ORIGINAL"
+    template = "transaction {original_id}: {remaining} left to give back, {required} required"
+
+
+class NotReversible(Refusal):
+    reason = "NOT_REVERSIBLE"
+    template = "transaction {original_id} is a {state} {kind}, which cannot be given back"
+
+
+class ConditionFailed(Refusal):
+    reason = "CONDITION_FAILED"
+    template = "condition {condition}: {actual}, required {required}"
+
+
+class LimitExceeded(Refusal):
+    reason = "LIMIT_EXCEEDED"
+    template = (
+        "account {user_id}/{currency_code}, {window} limit of {limit} ({limited}):"
+        " {remaining} left, {required} required"
+    )
+
+
+class AccountNotEmpty(Refusal):
+    reason = "ACCOUNT_NOT_EMPTY"
+    template = "account {user_id}/{currency_code} has money or holds"
+
+
+class BatchRefused(Refusal):
+    reason = "BATCH_REFUSED"
+    template = "operation {failed_index} of the atomic batch was refused: {failed_reason}"
 
 
 class RequestIdReused(WalletError):
@@ -172,6 +242,18 @@ class Contention(WalletError):
 class Overloaded(WalletError):
     reason = "OVERLOADED"
     template = "too many requests under way: retry later with the same request_id"
+
+
+class TooManyStreams(Overloaded):
+    reason = "TOO_MANY_STREAMS"
+    template = "too many open streams"
+
+
+class HoldNotDue(WalletError):
+    """The sweeper's own: a hold to expire is not due, or no longer active. Nobody else asks."""
+
+    reason = "HOLD_NOT_ACTIVE"
+    template = "hold {hold_id} is not to be expired"
 
 
 class Unavailable(WalletError):

@@ -1,20 +1,27 @@
 """
 The checks that can refuse a command, each one answer or None.
 
-Clients rely on their order: account exists, closed, frozen, available funds, balance cap. The first
-that applies is the answer.
+Clients rely on their order: account exists, closed, frozen; hold or original exists and is open;
+amounts against it; condition; limits; available funds; balance cap. The first that applies is the
+answer.
 """
 
-from wallet_service.ledger.books import Account, AccountState, Books
-from wallet_service.ledger.commands import AccountKey
+from wallet_service.ledger.books import Account, AccountState, Books, Hold, HoldState
+from wallet_service.ledger.commands import AccountKey, Condition
 from wallet_service.ledger.errors import (
     AccountClosed,
     AccountFrozen,
     AccountNotFound,
     BalanceLimit,
+    CaptureExceedsHold,
+    ConditionFailed,
+    HoldExpired,
+    HoldNotActive,
     InsufficientFunds,
+    LimitExceeded,
     Refusal,
 )
+from wallet_service.ledger.limits import Outflow, Window, window_reset
 from wallet_service.ledger.money import BALANCE_MINOR_MAX
 
 _STATES_WITHOUT_DEBITS = frozenset({AccountState.NO_DEBITS, AccountState.FROZEN})
@@ -45,9 +52,81 @@ def credit_blocked(account: Account) -> Refusal | None:
     return _frozen(account) if account.state in _STATES_WITHOUT_CREDITS else None
 
 
+def hold_over(books: Books, hold: Hold) -> Refusal | None:
+    """Refuse to use a hold that was resolved, or whose time is over though nobody swept it yet."""
+    if hold.state == HoldState.EXPIRED or (hold.state == HoldState.ACTIVE and is_due(books, hold)):
+        return HoldExpired(hold_id=hold.hold_id)
+    if hold.state != HoldState.ACTIVE:
+        return HoldNotActive(hold_id=hold.hold_id, state=hold.state)
+    return None
+
+
+def is_due(books: Books, hold: Hold) -> bool:
+    """Tell whether a hold's time is over."""
+    return hold.expires_at is not None and hold.expires_at <= books.now
+
+
+def capture_exceeds(hold: Hold, amount_minor: int) -> Refusal | None:
+    """Refuse to take more than a hold still reserves."""
+    if amount_minor <= hold.remaining_minor:
+        return None
+    return CaptureExceedsHold(
+        hold_id=hold.hold_id, remaining=hold.remaining_minor, required=amount_minor
+    )
+
+
+def condition_failed(
+    account: Account, condition: Condition | None, *, available_after_minor: int
+) -> Refusal | None:
+    """Refuse a debit whose own condition does not hold on the account it is made on."""
+    if condition is None:
+        return None
+    floors = (
+        ("available_at_least", account.available_minor, condition.available_at_least),
+        ("balance_after_at_least", available_after_minor, condition.balance_after_at_least),
+    )
+    for name, actual, required in floors:
+        if required is not None and actual < required:
+            return ConditionFailed(condition=name, actual=actual, required=required)
+    expected = condition.expected_sequence
+    if expected is not None and account.sequence != expected:
+        return ConditionFailed(
+            condition="expected_sequence", actual=account.sequence, required=expected
+        )
+    return None
+
+
+def limit_exceeded(books: Books, account: Account, amount_minor: int) -> Refusal | None:
+    """Refuse to spend more, or more often, than an account's limits leave room for."""
+    for limit in account.limits:
+        before = books.outflows.get((account.key, limit.window), Outflow())
+        if limit.window == Window.TRANSACTION:
+            spent_minor = spent_count = 0
+        else:
+            spent_minor = account.outflow_minor - before.minor + account.held_minor
+            spent_count = account.outflow_count - before.debits + account.open_holds
+        measures = (
+            ("amount", limit.max_minor, max(0, spent_minor), amount_minor),
+            ("count", limit.max_count, max(0, spent_count), 1),
+        )
+        for limited, maximum, spent, required in measures:
+            if maximum is not None and spent + required > maximum:
+                return LimitExceeded(
+                    user_id=account.user_id,
+                    currency_code=account.currency_code,
+                    window=limit.window,
+                    limited=limited,
+                    limit=maximum,
+                    remaining=max(0, maximum - spent),
+                    required=required,
+                    reset_time=window_reset(limit.window, books.now, before),
+                )
+    return None
+
+
 def funds_short(account: Account, amount_minor: int) -> Refusal | None:
     """Refuse to spend more than is available above the account's minimum."""
-    shortfall = amount_minor - (account.available_minor - account.min_balance_minor)
+    shortfall = amount_minor - account.spendable_minor
     if shortfall <= 0:
         return None
     return InsufficientFunds(

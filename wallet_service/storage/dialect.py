@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Row, Table
+from sqlalchemy import URL, Connection, Engine, Insert, Row, Table
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -68,6 +68,10 @@ class Dialect(Protocol):
 
     def update_accounts(self, connection: Connection, accounts: Sequence[Account]) -> None:
         """Overwrite what moves on locked accounts."""
+        ...
+
+    def upsert(self, table: Table) -> Insert:
+        """Build an insert that overwrites the row of the same key."""
         ...
 
     def was_rolled_back(self, error: DBAPIError) -> bool:

@@ -1,22 +1,38 @@
-"""Load what a batch decides on: its accounts, locked, and the outcomes its ids already have."""
+"""Load what a batch decides on: its accounts, locked, and all that its commands name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, tuple_
 
-from wallet_service.ledger.books import Account, Books, Entry, Outcome, Rules, Transaction
-from wallet_service.ledger.commands import AccountKey, Command, accounts_of
+from wallet_service.ledger.books import Account, Books, Entry, Hold, Outcome, Rules, Transaction
+from wallet_service.ledger.commands import (
+    AccountKey,
+    CaptureHold,
+    Command,
+    ExpireHold,
+    ReverseTransaction,
+    SpendingLimit,
+    VoidHold,
+    accounts_of,
+)
+from wallet_service.ledger.limits import Outflow, Window, window_start
+from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database
-from wallet_service.storage.schema import entries, transactions
+from wallet_service.storage.moments import Moment, find_positions
+from wallet_service.storage.schema import entries, holds, reversals, transactions
 
-_OUTCOMES = select(transactions).where(
-    transactions.c.transaction_id.in_(bindparam("transaction_ids", expanding=True))
+_TRANSACTIONS = select(transactions).where(
+    transactions.c.transaction_id.in_(bindparam("ids", expanding=True))
 )
 _LINES = select(entries).where(
     tuple_(entries.c.user_id, entries.c.currency_code, entries.c.sequence).in_(
         bindparam("lines", expanding=True)
     )
+)
+_HOLDS = select(holds).where(holds.c.hold_id.in_(bindparam("ids", expanding=True)))
+_REVERSALS = select(reversals).where(
+    reversals.c.transaction_id.in_(bindparam("ids", expanding=True))
 )
 
 
@@ -31,23 +47,105 @@ def load_books(
     """
     Lock and load everything some commands need, inside the batch's database transaction.
 
-    Ids are looked up in a statement of their own after the locks: it sees what their last owner
-    committed.
+    What is not locked itself (ids, holds, originals) is read in statements of its own after the
+    locks on the accounts it belongs to: they see what the locks' last owner committed.
     """
-    keys = sorted({key for command in commands for key in accounts_of(command)})
-    rows = database.dialect.lock_accounts(connection, keys)
-    loaded = map(account_of, rows)
-    accounts = {AccountKey(account.user_id, account.currency_code): account for account in loaded}
-    outcomes = load_outcomes(connection, [command.transaction_id for command in commands])
-    return Books(now=now, rules=rules, accounts=accounts, outcomes=outcomes)
+    keys = sorted(_named_accounts(connection, commands))
+    rows = database.dialect.lock_accounts(connection, keys) if keys else ()
+    accounts = {account.key: account for account in map(account_of, rows)}
+    original_ids = {
+        command.original_id for command in commands if isinstance(command, ReverseTransaction)
+    }
+    ids = original_ids | {command.transaction_id for command in commands}
+    outcomes = load_outcomes(connection, ids)
+    return Books(
+        now=now,
+        rules=rules,
+        accounts=accounts,
+        outcomes=outcomes,
+        holds=_named_holds(connection, commands, outcomes),
+        reversed_minor=_reversed_minor(connection, original_ids),
+        outflows=_outflows(connection, accounts.values(), now),
+    )
 
 
-def load_outcomes(connection: Connection, transaction_ids: Sequence[str]) -> dict[str, Outcome]:
-    """Read recorded transactions and their entries, by transaction id."""
-    parameters = {"transaction_ids": list(dict.fromkeys(transaction_ids))}
-    found = [transaction_of(row) for row in connection.execute(_OUTCOMES, parameters)]
-    if not found:
+def _named_accounts(connection: Connection, commands: Sequence[Command]) -> set[AccountKey]:
+    """Name all accounts to lock; holds and originals lead to theirs by their immutable parties."""
+    keys = {key for command in commands for key in accounts_of(command)}
+    referring = [
+        command
+        for command in commands
+        if isinstance(command, CaptureHold | VoidHold | ExpireHold | ReverseTransaction)
+    ]
+    if not referring:
+        return keys
+    parties = _parties(connection, commands)
+    for command in referring:
+        if isinstance(command, ReverseTransaction):
+            touched = parties.get(command.original_id, [])
+        else:
+            touched = list(parties.get(command.hold_id, []))
+            to_user_id = getattr(command, "to_user_id", None)
+            if touched and to_user_id:
+                touched.append(AccountKey(to_user_id, touched[0].currency_code))
+        parties[command.transaction_id] = touched
+        keys.update(touched)
+    return keys
+
+
+def _parties(connection: Connection, commands: Sequence[Command]) -> dict[str, list[AccountKey]]:
+    """Find the accounts of the holds and originals that commands name, stored or in this batch."""
+    parties = {command.transaction_id: accounts_of(command) for command in commands}
+    hold_ids = {command.hold_id for command in commands if hasattr(command, "hold_id")}
+    for hold in _load_holds(connection, hold_ids):
+        sides = (hold.user_id, hold.target_user_id)
+        parties[hold.hold_id] = [AccountKey(user, hold.currency_code) for user in sides if user]
+    original_ids = {command.original_id for command in commands if hasattr(command, "original_id")}
+    for transaction in _load_transactions(connection, original_ids):
+        parties[transaction.transaction_id] = original_keys(transaction)
+    return parties
+
+
+def _named_holds(
+    connection: Connection, commands: Sequence[Command], outcomes: dict[str, Outcome]
+) -> dict[str, Hold]:
+    """Load the holds that commands name, and those that repeated requests made or resolved."""
+    ids = {command.hold_id for command in commands if hasattr(command, "hold_id")}
+    ids |= {hold_id for known in outcomes.values() if (hold_id := known.transaction.hold_id)}
+    return {hold.hold_id: hold for hold in _load_holds(connection, ids)}
+
+
+def _reversed_minor(connection: Connection, original_ids: set[str]) -> dict[str, int]:
+    if not original_ids:
         return {}
+    rows = connection.execute(_REVERSALS, {"ids": list(original_ids)})
+    return {row.transaction_id: row.reversed_minor for row in rows}
+
+
+def _outflows(
+    connection: Connection, accounts: Iterable[Account], now: int
+) -> dict[tuple[AccountKey, str], Outflow]:
+    """Find what had left each limited account before its windows began."""
+    starts = {
+        (account.key, limit.window): Moment(account.key, window_start(limit.window, now))
+        for account in accounts
+        for limit in account.limits
+        if limit.window != Window.TRANSACTION
+    }
+    positions = find_positions(connection, list(set(starts.values())))
+    outflows = {}
+    for name, moment in starts.items():
+        before, next_at = positions[moment]
+        if before:
+            outflows[name] = Outflow(before.outflow_minor, before.outflow_count, next_at)
+        else:
+            outflows[name] = Outflow(next_at=next_at)
+    return outflows
+
+
+def load_outcomes(connection: Connection, ids: Iterable[str]) -> dict[str, Outcome]:
+    """Read recorded transactions and their entries, by transaction id."""
+    found = _load_transactions(connection, ids)
     lines = [line for transaction in found for line in _lines_of(transaction)]
     by_id: dict[str, list[Entry]] = {}
     if lines:
@@ -62,9 +160,24 @@ def load_outcomes(connection: Connection, transaction_ids: Sequence[str]) -> dic
     }
 
 
+def _load_transactions(connection: Connection, ids: Iterable[str]) -> list[Transaction]:
+    wanted = list(ids)
+    if not wanted:
+        return []
+    return [transaction_of(row) for row in connection.execute(_TRANSACTIONS, {"ids": wanted})]
+
+
+def _load_holds(connection: Connection, ids: Iterable[str]) -> list[Hold]:
+    wanted = list(ids)
+    if not wanted:
+        return []
+    return [hold_of(row) for row in connection.execute(_HOLDS, {"ids": wanted})]
+
+
 def account_of(row: Sequence[Any]) -> Account:
     """Build an account from its table row."""
     account = Account(*row)
+    account.limits = tuple(SpendingLimit(*limit) for limit in account.limits or ())
     account.is_stored = True
     return account
 
@@ -73,8 +186,16 @@ def transaction_of(row: Sequence[Any]) -> Transaction:
     """Build a transaction from its table row."""
     transaction = Transaction._make(row)
     return transaction._replace(
-        refusal_values=transaction.refusal_values or {}, metadata=transaction.metadata or {}
+        refusal_values=transaction.refusal_values or {},
+        metadata=transaction.metadata or {},
+        arguments=transaction.arguments or {},
     )
+
+
+def hold_of(row: Sequence[Any]) -> Hold:
+    """Build a hold from its table row."""
+    hold = Hold._make(row)
+    return hold._replace(metadata=hold.metadata or {})
 
 
 def _lines_of(transaction: Transaction) -> list[tuple[str | None, str, int]]:

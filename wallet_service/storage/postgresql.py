@@ -30,15 +30,15 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.schema import accounts
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts
 
 _VERSION_MIN = 14_00_00
-_MOVING_COLUMNS = ("posted_minor", "held_minor", "sequence", "head_hash", "updated_at")
 _ROLLED_BACK = {
     errorcodes.SERIALIZATION_FAILURE,
     errorcodes.DEADLOCK_DETECTED,
@@ -143,10 +143,10 @@ _moved = (
     func.unnest(
         bindparam("user_ids", type_=ARRAY(Text)),
         bindparam("currency_codes", type_=ARRAY(Text)),
-        *(cast(bindparam(name), ARRAY(accounts.c[name].type)) for name in _MOVING_COLUMNS),
+        *(cast(bindparam(name), ARRAY(accounts.c[name].type)) for name in MOVING_COLUMNS),
     )
     .table_valued(
-        "user_id", "currency_code", *(accounts.c[name] for name in _MOVING_COLUMNS), name="moved"
+        "user_id", "currency_code", *(accounts.c[name] for name in MOVING_COLUMNS), name="moved"
     )
     .render_derived()
 )
@@ -157,13 +157,13 @@ _UPDATE_ACCOUNTS = (
         accounts.c.user_id == _moved.c.user_id,
         accounts.c.currency_code == _moved.c.currency_code,
     )
-    .values({name: _moved.c[name] for name in _MOVING_COLUMNS})
+    .values({name: _moved.c[name] for name in MOVING_COLUMNS})
 )
 
 
 def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
     """Overwrite what moves on locked accounts, all in one statement."""
-    columns = {name: [getattr(account, name) for account in changed] for name in _MOVING_COLUMNS}
+    columns = {name: [getattr(account, name) for account in changed] for name in MOVING_COLUMNS}
     columns["head_hash"] = [psycopg2.Binary(hash_) for hash_ in columns["head_hash"]]
     parameters = {
         "user_ids": [account.user_id for account in changed],
@@ -175,7 +175,8 @@ def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows by COPY, the cheapest way in for one as for a thousand."""
-    statement = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table.name))
+    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns.keys()))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), columns)
     lines = "".join("\t".join(map(_copy_field, row)) + "\n" for row in rows)
     driver_connection = connection.connection.driver_connection
     assert isinstance(driver_connection, psycopg2.extensions.connection)
@@ -196,9 +197,17 @@ def _copy_field(value: Any) -> str:
         return r"\N"
     if isinstance(value, bytes):
         return r"\\x" + value.hex()
-    if isinstance(value, dict):
+    if isinstance(value, dict | tuple | list):
         value = orjson.dumps(value).decode()
     return str(value).translate(_COPY_ESCAPES)
+
+
+def upsert(table: Table) -> Insert:
+    """Build an insert that overwrites the row of the same key."""
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    changes = {name: value for name, value in statement.excluded.items() if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
 
 
 def was_rolled_back(error: DBAPIError) -> bool:

@@ -1,9 +1,10 @@
 """
-The tables. `transactions` and `entries` are append-only; `accounts` is the state they add up to.
+The tables.
 
-Every rule that `ledger` checks stands here once more as a named constraint. Sums are minor units;
-times are microseconds since 1970-01-01 UTC, an integer on both databases, so that a time read back
-is the time that was hashed.
+`transactions` and `entries` are append-only; `accounts`, `holds` and `reversals` are state. Every rule
+that `ledger` checks stands here once more as a named constraint. Sums are minor units; times are
+microseconds since 1970-01-01 UTC, an integer on both databases, so that a time read back is the
+time that was hashed.
 """
 
 from sqlalchemy import (
@@ -11,12 +12,14 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Index,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
     Uuid,
+    literal_column,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -41,6 +44,10 @@ accounts = Table(
     Column("state", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("outflow_minor", BigInteger, nullable=False),
+    Column("outflow_count", BigInteger, nullable=False),
+    Column("open_holds", BigInteger, nullable=False),
+    Column("limits", _Json),
     PrimaryKeyConstraint("user_id", "currency_code", name="accounts_pkey"),
     CheckConstraint("held_minor >= 0", name="accounts_held_not_negative"),
     CheckConstraint(
@@ -50,6 +57,18 @@ accounts = Table(
     # Free space on each page lets a balance change in place, without touching the index.
     postgresql_with={"fillfactor": "50"},
     comment="One user's balance in one currency: the sum of its entries",
+)
+
+#: What moving money or reserving it changes on an account; the rest is an operator's to change.
+MOVING_COLUMNS = (
+    "posted_minor",
+    "held_minor",
+    "sequence",
+    "head_hash",
+    "updated_at",
+    "outflow_minor",
+    "outflow_count",
+    "open_holds",
 )
 
 transactions = Table(
@@ -74,6 +93,7 @@ transactions = Table(
     Column("metadata", _Json),
     Column("digest", LargeBinary),
     Column("created_at", BigInteger, nullable=False),
+    Column("arguments", _Json),
     # The id is derived from caller and request id: this key is what makes a request happen once.
     PrimaryKeyConstraint("transaction_id", name="transactions_pkey"),
     CheckConstraint("amount_minor >= 0", name="transactions_amount_not_negative"),
@@ -94,9 +114,69 @@ entries = Table(
     Column("balance_minor", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("outflow_minor", BigInteger, nullable=False),
+    Column("outflow_count", BigInteger, nullable=False),
     # Two servers cannot both write an account's next line.
     PrimaryKeyConstraint("user_id", "currency_code", "sequence", name="entries_pkey"),
     CheckConstraint("sequence > 0", name="entries_sequence_positive"),
     CheckConstraint("amount_minor <> 0", name="entries_amount_not_zero"),
     comment="The signed lines of every account",
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("hold_id", _Id, nullable=False),
+    Column("user_id", _Name, nullable=False),
+    Column("currency_code", _Name, nullable=False),
+    Column("target_user_id", _Name),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("captured_minor", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("description", Text, nullable=False),
+    Column("metadata", _Json),
+    PrimaryKeyConstraint("hold_id", name="holds_pkey"),
+    CheckConstraint("amount_minor > 0", name="holds_amount_positive"),
+    CheckConstraint(
+        "captured_minor >= 0 AND captured_minor <= amount_minor",
+        name="holds_captured_within_amount",
+    ),
+    # Pages of an account's holds, newest first.
+    Index("holds_of_account", "user_id", "currency_code", "created_at", "hold_id"),
+    comment="Money reserved on accounts",
+)
+
+# The sweeper asks only for open holds whose time is over.
+Index(
+    "holds_due",
+    holds.c.expires_at,
+    postgresql_where=holds.c.state == literal_column("'ACTIVE'"),
+    sqlite_where=holds.c.state == literal_column("'ACTIVE'"),
+)
+
+# An operator asks who changed an account; these are few among many.
+CHANGES_ACCOUNT = transactions.c.kind.in_(
+    [literal_column("'OPEN_ACCOUNT'"), literal_column("'UPDATE_ACCOUNT'")]
+)
+Index(
+    "transactions_of_operators",
+    transactions.c.target_user_id,
+    transactions.c.currency_code,
+    transactions.c.created_at,
+    transactions.c.transaction_id,
+    postgresql_where=CHANGES_ACCOUNT,
+    sqlite_where=CHANGES_ACCOUNT,
+)
+
+reversals = Table(
+    "reversals",
+    metadata,
+    Column("transaction_id", _Id, nullable=False),
+    Column("reversed_minor", BigInteger, nullable=False),
+    PrimaryKeyConstraint("transaction_id", name="reversals_pkey"),
+    CheckConstraint("reversed_minor > 0", name="reversals_reversed_positive"),
+    comment="How much of a transaction was given back",
 )

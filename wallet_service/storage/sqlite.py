@@ -20,17 +20,17 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
-    insert,
     select,
     tuple_,
     update,
 )
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.schema import accounts
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts
 
 _SYNCHRONOUS_FULL = 2
 _ROLLED_BACK = {
@@ -113,12 +113,7 @@ _UPDATE_ACCOUNTS = (
         accounts.c.user_id == bindparam("key_user_id"),
         accounts.c.currency_code == bindparam("key_currency_code"),
     )
-    .values(
-        {
-            name: bindparam(name)
-            for name in ("posted_minor", "held_minor", "sequence", "head_hash", "updated_at")
-        }
-    )
+    .values({name: bindparam(name) for name in MOVING_COLUMNS})
 )
 
 
@@ -128,11 +123,7 @@ def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
         {
             "key_user_id": account.user_id,
             "key_currency_code": account.currency_code,
-            "posted_minor": account.posted_minor,
-            "held_minor": account.held_minor,
-            "sequence": account.sequence,
-            "head_hash": account.head_hash,
-            "updated_at": account.updated_at,
+            **{name: getattr(account, name) for name in MOVING_COLUMNS},
         }
         for account in changed
     ]
@@ -143,6 +134,14 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
     """Insert rows one after another; within a transaction that is the fast way here."""
     names = table.columns.keys()
     connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def upsert(table: Table) -> Insert:
+    """Build an insert that overwrites the row of the same key."""
+    statement = insert(table)
+    keys = [column.name for column in table.primary_key]
+    changes = {name: value for name, value in statement.excluded.items() if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
 
 
 def was_rolled_back(error: DBAPIError) -> bool:

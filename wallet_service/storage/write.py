@@ -1,10 +1,27 @@
 """Write what a batch decided: new rows in bulk, changed accounts in one statement."""
 
-from sqlalchemy import Connection
+from typing import Any
 
-from wallet_service.ledger.books import Account, Books, Transaction
+from sqlalchemy import Connection, bindparam, update
+
+from wallet_service.ledger.books import Account, Books, Hold, Transaction
 from wallet_service.storage.database import Database
-from wallet_service.storage.schema import accounts, entries, transactions
+from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
+
+_UPDATE_SETTINGS = (
+    update(accounts)
+    .where(
+        accounts.c.user_id == bindparam("key_user_id"),
+        accounts.c.currency_code == bindparam("key_currency_code"),
+    )
+    .values(
+        {
+            column.name: bindparam(column.name)
+            for column in accounts.columns
+            if not column.primary_key
+        }
+    )
+)
 
 
 def write_books(database: Database, connection: Connection, books: Books) -> None:
@@ -17,26 +34,56 @@ def write_books(database: Database, connection: Connection, books: Books) -> Non
     if not books.decided:
         return
     insert_rows = database.dialect.insert_rows
-    changed = sorted(books.changed.items())
-    opened = [_account_row(account) for _, account in changed if not account.is_stored]
-    moved = [account for _, account in changed if account.is_stored]
-    if opened:
-        insert_rows(connection, accounts, opened)
-    if moved:
-        database.dialect.update_accounts(connection, moved)
+    _write_accounts(database, connection, books)
     records = sorted(outcome.transaction for outcome in books.decided)
     insert_rows(connection, transactions, [_transaction_row(record) for record in records])
     lines = [entry for outcome in books.decided for entry in outcome.entries]
     if lines:
         insert_rows(connection, entries, lines)
+    if books.changed_holds:
+        rows = [_hold_row(hold) for _, hold in sorted(books.changed_holds.items())]
+        connection.execute(database.dialect.upsert(holds), rows)
+    if books.changed_reversals:
+        changed = sorted(books.changed_reversals.items())
+        rows = [
+            {"transaction_id": original_id, "reversed_minor": reversed_minor}
+            for original_id, reversed_minor in changed
+        ]
+        connection.execute(database.dialect.upsert(reversals), rows)
 
 
-def _account_row(account: Account) -> tuple[object, ...]:
-    return tuple(getattr(account, name) for name in accounts.columns.keys())  # noqa: SIM118
+def _write_accounts(database: Database, connection: Connection, books: Books) -> None:
+    """Insert opened accounts and overwrite changed ones; settings only where they changed."""
+    changed = sorted(books.changed.items())
+    opened = [account for _, account in changed if not account.is_stored]
+    stored = [(key, account) for key, account in changed if account.is_stored]
+    moved = [account for key, account in stored if key not in books.changed_settings]
+    reset = [account for key, account in stored if key in books.changed_settings]
+    if opened:
+        rows = [tuple(_account_row(account).values()) for account in opened]
+        database.dialect.insert_rows(connection, accounts, rows)
+    if moved:
+        database.dialect.update_accounts(connection, moved)
+    for account in reset:
+        row = _account_row(account)
+        row["key_user_id"] = row.pop("user_id")
+        row["key_currency_code"] = row.pop("currency_code")
+        connection.execute(_UPDATE_SETTINGS, row)
 
 
-def _transaction_row(transaction: Transaction) -> Transaction:
+def _account_row(account: Account) -> dict[str, Any]:
+    row = {name: getattr(account, name) for name in accounts.columns.keys()}  # noqa: SIM118
+    row["limits"] = [list(limit) for limit in account.limits] or None
+    return row
+
+
+def _transaction_row(transaction: Transaction) -> tuple[Any, ...]:
     return transaction._replace(
         refusal_values=transaction.refusal_values or None,  # type: ignore[arg-type]
         metadata=transaction.metadata or None,  # type: ignore[arg-type]
+        arguments=transaction.arguments or None,  # type: ignore[arg-type]
     )
+
+
+def _hold_row(hold: Hold) -> dict[str, Any]:
+    return hold._replace(metadata=hold.metadata or None)._asdict()  # type: ignore[arg-type]

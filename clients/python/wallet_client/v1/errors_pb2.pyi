@@ -67,13 +67,19 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_ACCOUNT_CLOSED: _ErrorReason.ValueType  # 42
     """FAILED_PRECONDITION, bound: the account is closed. {user_id, currency_code}"""
     ERROR_REASON_HOLD_NOT_ACTIVE: _ErrorReason.ValueType  # 43
-    """FAILED_PRECONDITION, bound: the hold was captured or voided."""
+    """FAILED_PRECONDITION, bound: the hold was captured or voided.
+    {hold_id, state}
+    """
     ERROR_REASON_HOLD_EXPIRED: _ErrorReason.ValueType  # 44
-    """FAILED_PRECONDITION, bound: the hold's time is over."""
+    """FAILED_PRECONDITION, bound: the hold's time is over. {hold_id}"""
     ERROR_REASON_CAPTURE_EXCEEDS_HOLD: _ErrorReason.ValueType  # 45
-    """FAILED_PRECONDITION, bound: more than the hold still holds."""
+    """FAILED_PRECONDITION, bound: more than the hold still holds.
+    {hold_id, remaining, required}
+    """
     ERROR_REASON_REVERSAL_EXCEEDS_ORIGINAL: _ErrorReason.ValueType  # 46
-    """FAILED_PRECONDITION, bound: more than is left to give back."""
+    """FAILED_PRECONDITION, bound: more than is left to give back.
+    {transaction_id, remaining, required}
+    """
     ERROR_REASON_NOT_REVERSIBLE: _ErrorReason.ValueType  # 47
     """FAILED_PRECONDITION, bound: this kind of transaction cannot be given back."""
     ERROR_REASON_BALANCE_LIMIT: _ErrorReason.ValueType  # 48
@@ -81,12 +87,23 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     {user_id, currency_code, balance_max}
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 49
-    """FAILED_PRECONDITION, bound: a spending limit is used up."""
+    """FAILED_PRECONDITION, bound: a spending limit is used up. What counts is
+    either sums or the number of debits; `reset_time` is when room begins to
+    come back, in RFC 3339, or empty where waiting does not help.
+    {user_id, currency_code, window, limited, limit, remaining, required,
+    reset_time}
+    """
     ERROR_REASON_CONDITION_FAILED: _ErrorReason.ValueType  # 50
-    """FAILED_PRECONDITION, bound: the request's own condition does not hold."""
+    """FAILED_PRECONDITION, bound: the request's own condition does not hold.
+    {condition, actual, required}
+    """
     ERROR_REASON_BATCH_REFUSED: _ErrorReason.ValueType  # 51
     """FAILED_PRECONDITION, bound: another operation of the atomic batch failed.
     {failed_index, failed_reason}
+    """
+    ERROR_REASON_ACCOUNT_NOT_EMPTY: _ErrorReason.ValueType  # 52
+    """FAILED_PRECONDITION, bound: an account with money or holds cannot be closed.
+    {user_id, currency_code}
     """
     ERROR_REASON_CONTENTION: _ErrorReason.ValueType  # 60
     """ABORTED: rolled back for certain, as others kept the accounts busy."""
@@ -170,13 +187,19 @@ ERROR_REASON_ACCOUNT_FROZEN: ErrorReason.ValueType  # 41
 ERROR_REASON_ACCOUNT_CLOSED: ErrorReason.ValueType  # 42
 """FAILED_PRECONDITION, bound: the account is closed. {user_id, currency_code}"""
 ERROR_REASON_HOLD_NOT_ACTIVE: ErrorReason.ValueType  # 43
-"""FAILED_PRECONDITION, bound: the hold was captured or voided."""
+"""FAILED_PRECONDITION, bound: the hold was captured or voided.
+{hold_id, state}
+"""
 ERROR_REASON_HOLD_EXPIRED: ErrorReason.ValueType  # 44
-"""FAILED_PRECONDITION, bound: the hold's time is over."""
+"""FAILED_PRECONDITION, bound: the hold's time is over. {hold_id}"""
 ERROR_REASON_CAPTURE_EXCEEDS_HOLD: ErrorReason.ValueType  # 45
-"""FAILED_PRECONDITION, bound: more than the hold still holds."""
+"""FAILED_PRECONDITION, bound: more than the hold still holds.
+{hold_id, remaining, required}
+"""
 ERROR_REASON_REVERSAL_EXCEEDS_ORIGINAL: ErrorReason.ValueType  # 46
-"""FAILED_PRECONDITION, bound: more than is left to give back."""
+"""FAILED_PRECONDITION, bound: more than is left to give back.
+{transaction_id, remaining, required}
+"""
 ERROR_REASON_NOT_REVERSIBLE: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION, bound: this kind of transaction cannot be given back."""
 ERROR_REASON_BALANCE_LIMIT: ErrorReason.ValueType  # 48
@@ -184,12 +207,23 @@ ERROR_REASON_BALANCE_LIMIT: ErrorReason.ValueType  # 48
 {user_id, currency_code, balance_max}
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 49
-"""FAILED_PRECONDITION, bound: a spending limit is used up."""
+"""FAILED_PRECONDITION, bound: a spending limit is used up. What counts is
+either sums or the number of debits; `reset_time` is when room begins to
+come back, in RFC 3339, or empty where waiting does not help.
+{user_id, currency_code, window, limited, limit, remaining, required,
+reset_time}
+"""
 ERROR_REASON_CONDITION_FAILED: ErrorReason.ValueType  # 50
-"""FAILED_PRECONDITION, bound: the request's own condition does not hold."""
+"""FAILED_PRECONDITION, bound: the request's own condition does not hold.
+{condition, actual, required}
+"""
 ERROR_REASON_BATCH_REFUSED: ErrorReason.ValueType  # 51
 """FAILED_PRECONDITION, bound: another operation of the atomic batch failed.
 {failed_index, failed_reason}
+"""
+ERROR_REASON_ACCOUNT_NOT_EMPTY: ErrorReason.ValueType  # 52
+"""FAILED_PRECONDITION, bound: an account with money or holds cannot be closed.
+{user_id, currency_code}
 """
 ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 60
 """ABORTED: rolled back for certain, as others kept the accounts busy."""

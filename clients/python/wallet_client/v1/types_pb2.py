@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15wallet/v1/types.proto\x12\twallet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x13\n\x0bminor_units\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65\x63imal\x18\x03 \x01(\t\"\xa5\x05\n\x0bTransaction\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.wallet.v1.Transaction.Kind\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.wallet.v1.Transaction.State\x12\x16\n\x0erefusal_reason\x18\x04 \x01(\t\x12 \n\x06\x61mount\x18\x05 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x16\n\x0esource_user_id\x18\x06 \x01(\t\x12\x16\n\x0etarget_user_id\x18\x07 \x01(\t\x12\x0f\n\x07hold_id\x18\x08 \x01(\t\x12\x13\n\x0breversal_of\x18\t \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x36\n\x08metadata\x18\x0b \x03(\x0b\x32$.wallet.v1.Transaction.MetadataEntry\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x05\x65ntry\x18\x0e \x01(\x0b\x32\x10.wallet.v1.Entry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"m\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_DEPOSIT\x10\x01\x12\x13\n\x0fKIND_WITHDRAWAL\x10\x02\x12\x11\n\rKIND_TRANSFER\x10\x03\x12\x15\n\x11KIND_OPEN_ACCOUNT\x10\x04\"C\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_POSTED\x10\x01\x12\x11\n\rSTATE_REFUSED\x10\x02\"r\n\x05\x45ntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12 \n\x06\x61mount\x18\x02 \x01(\x0b\x32\x10.wallet.v1.Money\x12\'\n\rbalance_after\x18\x03 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\"\x8d\x02\n\x07\x42\x61lance\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12 \n\x06posted\x18\x02 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x1e\n\x04held\x18\x03 \x01(\x0b\x32\x10.wallet.v1.Money\x12#\n\tavailable\x18\x04 \x01(\x0b\x32\x10.wallet.v1.Money\x12%\n\x0bmin_balance\x18\x05 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12&\n\x05state\x18\x07 \x01(\x0e\x32\x17.wallet.v1.AccountState\x12)\n\x05\x61s_of\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x90\x01\n\x07\x41\x63\x63ount\x12#\n\x07\x62\x61lance\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Balance\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xb6\x01\n\x0c\x41\x63\x63ountState\x12\x1d\n\x19\x41\x43\x43OUNT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43OUNT_STATE_ACTIVE\x10\x01\x12\x1b\n\x17\x41\x43\x43OUNT_STATE_NO_DEBITS\x10\x02\x12\x1c\n\x18\x41\x43\x43OUNT_STATE_NO_CREDITS\x10\x03\x12\x18\n\x14\x41\x43\x43OUNT_STATE_FROZEN\x10\x04\x12\x18\n\x14\x41\x43\x43OUNT_STATE_CLOSED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15wallet/v1/types.proto\x12\twallet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"D\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x13\n\x0bminor_units\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65\x63imal\x18\x03 \x01(\t\"\x93\x06\n\x0bTransaction\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.wallet.v1.Transaction.Kind\x12+\n\x05state\x18\x03 \x01(\x0e\x32\x1c.wallet.v1.Transaction.State\x12\x16\n\x0erefusal_reason\x18\x04 \x01(\t\x12 \n\x06\x61mount\x18\x05 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x16\n\x0esource_user_id\x18\x06 \x01(\t\x12\x16\n\x0etarget_user_id\x18\x07 \x01(\t\x12\x0f\n\x07hold_id\x18\x08 \x01(\t\x12\x13\n\x0breversal_of\x18\t \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\x36\n\x08metadata\x18\x0b \x03(\x0b\x32$.wallet.v1.Transaction.MetadataEntry\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1f\n\x05\x65ntry\x18\x0e \x01(\x0b\x32\x10.wallet.v1.Entry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xda\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_DEPOSIT\x10\x01\x12\x13\n\x0fKIND_WITHDRAWAL\x10\x02\x12\x11\n\rKIND_TRANSFER\x10\x03\x12\x15\n\x11KIND_OPEN_ACCOUNT\x10\x04\x12\r\n\tKIND_HOLD\x10\x05\x12\x10\n\x0cKIND_CAPTURE\x10\x06\x12\r\n\tKIND_VOID\x10\x07\x12\x0f\n\x0bKIND_EXPIRE\x10\x08\x12\x11\n\rKIND_REVERSAL\x10\t\x12\x17\n\x13KIND_UPDATE_ACCOUNT\x10\n\"C\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_POSTED\x10\x01\x12\x11\n\rSTATE_REFUSED\x10\x02\"r\n\x05\x45ntry\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12 \n\x06\x61mount\x18\x02 \x01(\x0b\x32\x10.wallet.v1.Money\x12\'\n\rbalance_after\x18\x03 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x0c\n\x04hash\x18\x04 \x01(\x0c\"\x8d\x02\n\x07\x42\x61lance\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12 \n\x06posted\x18\x02 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x1e\n\x04held\x18\x03 \x01(\x0b\x32\x10.wallet.v1.Money\x12#\n\tavailable\x18\x04 \x01(\x0b\x32\x10.wallet.v1.Money\x12%\n\x0bmin_balance\x18\x05 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x10\n\x08sequence\x18\x06 \x01(\x03\x12&\n\x05state\x18\x07 \x01(\x0e\x32\x17.wallet.v1.AccountState\x12)\n\x05\x61s_of\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xba\x01\n\x07\x41\x63\x63ount\x12#\n\x07\x62\x61lance\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Balance\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06limits\x18\x04 \x03(\x0b\x32\x18.wallet.v1.SpendingLimit\"\x84\x03\n\x04Hold\x12\x0f\n\x07hold_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x16\n\x0etarget_user_id\x18\x03 \x01(\t\x12 \n\x06\x61mount\x18\x04 \x01(\x0b\x32\x10.wallet.v1.Money\x12\"\n\x08\x63\x61ptured\x18\x05 \x01(\x0b\x32\x10.wallet.v1.Money\x12#\n\x05state\x18\x06 \x01(\x0e\x32\x14.wallet.v1.HoldState\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12/\n\x08metadata\x18\n \x03(\x0b\x32\x1d.wallet.v1.Hold.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe0\x02\n\rSpendingLimit\x12/\n\x06window\x18\x01 \x01(\x0e\x32\x1f.wallet.v1.SpendingLimit.Window\x12$\n\nmax_amount\x18\x02 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x16\n\tmax_count\x18\x03 \x01(\x03H\x00\x88\x01\x01\"\xd1\x01\n\x06Window\x12\x16\n\x12WINDOW_UNSPECIFIED\x10\x00\x12\x16\n\x12WINDOW_TRANSACTION\x10\x01\x12\x16\n\x12WINDOW_ROLLING_DAY\x10\x02\x12\x17\n\x13WINDOW_ROLLING_WEEK\x10\x03\x12\x18\n\x14WINDOW_ROLLING_MONTH\x10\x04\x12\x17\n\x13WINDOW_CALENDAR_DAY\x10\x05\x12\x18\n\x14WINDOW_CALENDAR_WEEK\x10\x06\x12\x19\n\x15WINDOW_CALENDAR_MONTH\x10\x07\x42\x0c\n\n_max_count\"\xa1\x01\n\tCondition\x12,\n\x12\x61vailable_at_least\x18\x01 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x30\n\x16\x62\x61lance_after_at_least\x18\x02 \x01(\x0b\x32\x10.wallet.v1.Money\x12\x1e\n\x11\x65xpected_sequence\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x14\n\x12_expected_sequence*\x86\x01\n\tHoldState\x12\x1a\n\x16HOLD_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11HOLD_STATE_ACTIVE\x10\x01\x12\x17\n\x13HOLD_STATE_CAPTURED\x10\x02\x12\x15\n\x11HOLD_STATE_VOIDED\x10\x03\x12\x16\n\x12HOLD_STATE_EXPIRED\x10\x04*W\n\nAmountMode\x12\x1b\n\x17\x41MOUNT_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41MOUNT_MODE_EXACT\x10\x01\x12\x15\n\x11\x41MOUNT_MODE_UP_TO\x10\x02*\xb6\x01\n\x0c\x41\x63\x63ountState\x12\x1d\n\x19\x41\x43\x43OUNT_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x43\x43OUNT_STATE_ACTIVE\x10\x01\x12\x1b\n\x17\x41\x43\x43OUNT_STATE_NO_DEBITS\x10\x02\x12\x1c\n\x18\x41\x43\x43OUNT_STATE_NO_CREDITS\x10\x03\x12\x18\n\x14\x41\x43\x43OUNT_STATE_FROZEN\x10\x04\x12\x18\n\x14\x41\x43\x43OUNT_STATE_CLOSED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,22 +34,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRANSACTION_METADATAENTRY']._loaded_options = None
   _globals['_TRANSACTION_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_ACCOUNTSTATE']._serialized_start=1355
-  _globals['_ACCOUNTSTATE']._serialized_end=1537
+  _globals['_HOLD_METADATAENTRY']._loaded_options = None
+  _globals['_HOLD_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_HOLDSTATE']._serialized_start=2417
+  _globals['_HOLDSTATE']._serialized_end=2551
+  _globals['_AMOUNTMODE']._serialized_start=2553
+  _globals['_AMOUNTMODE']._serialized_end=2640
+  _globals['_ACCOUNTSTATE']._serialized_start=2643
+  _globals['_ACCOUNTSTATE']._serialized_end=2825
   _globals['_MONEY']._serialized_start=69
   _globals['_MONEY']._serialized_end=137
   _globals['_TRANSACTION']._serialized_start=140
-  _globals['_TRANSACTION']._serialized_end=817
+  _globals['_TRANSACTION']._serialized_end=927
   _globals['_TRANSACTION_METADATAENTRY']._serialized_start=590
   _globals['_TRANSACTION_METADATAENTRY']._serialized_end=637
-  _globals['_TRANSACTION_KIND']._serialized_start=639
-  _globals['_TRANSACTION_KIND']._serialized_end=748
-  _globals['_TRANSACTION_STATE']._serialized_start=750
-  _globals['_TRANSACTION_STATE']._serialized_end=817
-  _globals['_ENTRY']._serialized_start=819
-  _globals['_ENTRY']._serialized_end=933
-  _globals['_BALANCE']._serialized_start=936
-  _globals['_BALANCE']._serialized_end=1205
-  _globals['_ACCOUNT']._serialized_start=1208
-  _globals['_ACCOUNT']._serialized_end=1352
+  _globals['_TRANSACTION_KIND']._serialized_start=640
+  _globals['_TRANSACTION_KIND']._serialized_end=858
+  _globals['_TRANSACTION_STATE']._serialized_start=860
+  _globals['_TRANSACTION_STATE']._serialized_end=927
+  _globals['_ENTRY']._serialized_start=929
+  _globals['_ENTRY']._serialized_end=1043
+  _globals['_BALANCE']._serialized_start=1046
+  _globals['_BALANCE']._serialized_end=1315
+  _globals['_ACCOUNT']._serialized_start=1318
+  _globals['_ACCOUNT']._serialized_end=1504
+  _globals['_HOLD']._serialized_start=1507
+  _globals['_HOLD']._serialized_end=1895
+  _globals['_HOLD_METADATAENTRY']._serialized_start=590
+  _globals['_HOLD_METADATAENTRY']._serialized_end=637
+  _globals['_SPENDINGLIMIT']._serialized_start=1898
+  _globals['_SPENDINGLIMIT']._serialized_end=2250
+  _globals['_SPENDINGLIMIT_WINDOW']._serialized_start=2027
+  _globals['_SPENDINGLIMIT_WINDOW']._serialized_end=2236
+  _globals['_CONDITION']._serialized_start=2253
+  _globals['_CONDITION']._serialized_end=2414
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,60 @@ else:
 
 DESCRIPTOR: descriptor.FileDescriptor
 
+class _HoldState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_HoldState.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    HOLD_STATE_UNSPECIFIED: _HoldState.ValueType  # 0
+    """Never sent."""
+    HOLD_STATE_ACTIVE: _HoldState.ValueType  # 1
+    """`amount - captured` is still reserved."""
+    HOLD_STATE_CAPTURED: _HoldState.ValueType  # 2
+    """Captured; what was not taken is released."""
+    HOLD_STATE_VOIDED: _HoldState.ValueType  # 3
+    """Voided; what was not taken is released."""
+    HOLD_STATE_EXPIRED: _HoldState.ValueType  # 4
+    """Its time ran out; what was not taken is released."""
+
+class HoldState(_HoldState, metaclass=_HoldStateEnumTypeWrapper):
+    """What became of a hold."""
+
+HOLD_STATE_UNSPECIFIED: HoldState.ValueType  # 0
+"""Never sent."""
+HOLD_STATE_ACTIVE: HoldState.ValueType  # 1
+"""`amount - captured` is still reserved."""
+HOLD_STATE_CAPTURED: HoldState.ValueType  # 2
+"""Captured; what was not taken is released."""
+HOLD_STATE_VOIDED: HoldState.ValueType  # 3
+"""Voided; what was not taken is released."""
+HOLD_STATE_EXPIRED: HoldState.ValueType  # 4
+"""Its time ran out; what was not taken is released."""
+
+class _AmountMode:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AmountModeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_AmountMode.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    AMOUNT_MODE_UNSPECIFIED: _AmountMode.ValueType  # 0
+    """Exactly so much."""
+    AMOUNT_MODE_EXACT: _AmountMode.ValueType  # 1
+    """Exactly so much, or nothing."""
+    AMOUNT_MODE_UP_TO: _AmountMode.ValueType  # 2
+    """Whatever is available, up to so much; refused if that is nothing."""
+
+class AmountMode(_AmountMode, metaclass=_AmountModeEnumTypeWrapper):
+    """How a requested amount is meant."""
+
+AMOUNT_MODE_UNSPECIFIED: AmountMode.ValueType  # 0
+"""Exactly so much."""
+AMOUNT_MODE_EXACT: AmountMode.ValueType  # 1
+"""Exactly so much, or nothing."""
+AMOUNT_MODE_UP_TO: AmountMode.ValueType  # 2
+"""Whatever is available, up to so much; refused if that is nothing."""
+
 class _AccountState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -37,7 +91,7 @@ class _AccountStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_AccountSt
     ACCOUNT_STATE_FROZEN: _AccountState.ValueType  # 4
     """Neither."""
     ACCOUNT_STATE_CLOSED: _AccountState.ValueType  # 5
-    """Neither, for good; the balance is zero."""
+    """Neither; the balance is zero. An operator may reopen it."""
 
 class AccountState(_AccountState, metaclass=_AccountStateEnumTypeWrapper):
     """What an account may do."""
@@ -53,7 +107,7 @@ ACCOUNT_STATE_NO_CREDITS: AccountState.ValueType  # 3
 ACCOUNT_STATE_FROZEN: AccountState.ValueType  # 4
 """Neither."""
 ACCOUNT_STATE_CLOSED: AccountState.ValueType  # 5
-"""Neither, for good; the balance is zero."""
+"""Neither; the balance is zero. An operator may reopen it."""
 
 @typing.final
 class Money(message.Message):
@@ -111,6 +165,18 @@ class Transaction(message.Message):
         """Money moved between two users."""
         KIND_OPEN_ACCOUNT: Transaction._Kind.ValueType  # 4
         """An account was opened."""
+        KIND_HOLD: Transaction._Kind.ValueType  # 5
+        """Money was reserved."""
+        KIND_CAPTURE: Transaction._Kind.ValueType  # 6
+        """Reserved money was taken."""
+        KIND_VOID: Transaction._Kind.ValueType  # 7
+        """Reserved money was released."""
+        KIND_EXPIRE: Transaction._Kind.ValueType  # 8
+        """Reserved money was released because its time ran out."""
+        KIND_REVERSAL: Transaction._Kind.ValueType  # 9
+        """An earlier transaction was given back, all or in part."""
+        KIND_UPDATE_ACCOUNT: Transaction._Kind.ValueType  # 10
+        """An account's state, minimum or limits were changed by an operator."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What a transaction did."""
@@ -125,6 +191,18 @@ class Transaction(message.Message):
     """Money moved between two users."""
     KIND_OPEN_ACCOUNT: Transaction.Kind.ValueType  # 4
     """An account was opened."""
+    KIND_HOLD: Transaction.Kind.ValueType  # 5
+    """Money was reserved."""
+    KIND_CAPTURE: Transaction.Kind.ValueType  # 6
+    """Reserved money was taken."""
+    KIND_VOID: Transaction.Kind.ValueType  # 7
+    """Reserved money was released."""
+    KIND_EXPIRE: Transaction.Kind.ValueType  # 8
+    """Reserved money was released because its time ran out."""
+    KIND_REVERSAL: Transaction.Kind.ValueType  # 9
+    """An earlier transaction was given back, all or in part."""
+    KIND_UPDATE_ACCOUNT: Transaction.Kind.ValueType  # 10
+    """An account's state, minimum or limits were changed by an operator."""
 
     class _State:
         ValueType = typing.NewType("ValueType", builtins.int)
@@ -354,6 +432,7 @@ class Account(message.Message):
     BALANCE_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     UPDATE_TIME_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
     @builtins.property
     def balance(self) -> Balance:
         """Owner, money, state and sequence."""
@@ -366,15 +445,221 @@ class Account(message.Message):
     def update_time(self) -> timestamp_pb2.Timestamp:
         """When its row last changed."""
 
+    @builtins.property
+    def limits(self) -> containers.RepeatedCompositeFieldContainer[SpendingLimit]:
+        """What may be spent in which time."""
+
     def __init__(
         self,
         *,
         balance: Balance | None = ...,
         create_time: timestamp_pb2.Timestamp | None = ...,
         update_time: timestamp_pb2.Timestamp | None = ...,
+        limits: abc.Iterable[SpendingLimit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["balance", b"balance", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["balance", b"balance", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["balance", b"balance", "create_time", b"create_time", "limits", b"limits", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Hold(message.Message):
+    """Money reserved on an account, to be captured, voided or left to expire."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOLD_ID_FIELD_NUMBER: builtins.int
+    USER_ID_FIELD_NUMBER: builtins.int
+    TARGET_USER_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    CAPTURED_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    hold_id: builtins.str
+    """The id of the transaction that made it."""
+    user_id: builtins.str
+    """Whose money is reserved."""
+    target_user_id: builtins.str
+    """Who will receive it; empty: whoever is named when it is captured, or the
+    outside world.
+    """
+    state: HoldState.ValueType
+    """What became of it."""
+    description: builtins.str
+    """The request's own words."""
+    @builtins.property
+    def amount(self) -> Money:
+        """How much was reserved."""
+
+    @builtins.property
+    def captured(self) -> Money:
+        """How much of it was taken so far."""
+
+    @builtins.property
+    def create_time(self) -> timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    @builtins.property
+    def expire_time(self) -> timestamp_pb2.Timestamp:
+        """When it ends by itself; absent: never."""
+
+    @builtins.property
+    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """The request's own labels."""
+
+    def __init__(
+        self,
+        *,
+        hold_id: builtins.str = ...,
+        user_id: builtins.str = ...,
+        target_user_id: builtins.str = ...,
+        amount: Money | None = ...,
+        captured: Money | None = ...,
+        state: HoldState.ValueType = ...,
+        create_time: timestamp_pb2.Timestamp | None = ...,
+        expire_time: timestamp_pb2.Timestamp | None = ...,
+        description: builtins.str = ...,
+        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "captured", b"captured", "create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "captured", b"captured", "create_time", b"create_time", "description", b"description", "expire_time", b"expire_time", "hold_id", b"hold_id", "metadata", b"metadata", "state", b"state", "target_user_id", b"target_user_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SpendingLimit(message.Message):
+    """A cap on what leaves an account. Transfers, withdrawals, captures and open
+    holds count as spent; a reversal gives the room back.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _Window:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _WindowEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[SpendingLimit._Window.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        WINDOW_UNSPECIFIED: SpendingLimit._Window.ValueType  # 0
+        """Not allowed in requests."""
+        WINDOW_TRANSACTION: SpendingLimit._Window.ValueType  # 1
+        """One transaction."""
+        WINDOW_ROLLING_DAY: SpendingLimit._Window.ValueType  # 2
+        """The last 24 hours."""
+        WINDOW_ROLLING_WEEK: SpendingLimit._Window.ValueType  # 3
+        """The last 7 days."""
+        WINDOW_ROLLING_MONTH: SpendingLimit._Window.ValueType  # 4
+        """The last 30 days."""
+        WINDOW_CALENDAR_DAY: SpendingLimit._Window.ValueType  # 5
+        """Since midnight UTC."""
+        WINDOW_CALENDAR_WEEK: SpendingLimit._Window.ValueType  # 6
+        """Since Monday, midnight UTC."""
+        WINDOW_CALENDAR_MONTH: SpendingLimit._Window.ValueType  # 7
+        """Since the first of the month, midnight UTC."""
+
+    class Window(_Window, metaclass=_WindowEnumTypeWrapper):
+        """The time in which spending is added up."""
+
+    WINDOW_UNSPECIFIED: SpendingLimit.Window.ValueType  # 0
+    """Not allowed in requests."""
+    WINDOW_TRANSACTION: SpendingLimit.Window.ValueType  # 1
+    """One transaction."""
+    WINDOW_ROLLING_DAY: SpendingLimit.Window.ValueType  # 2
+    """The last 24 hours."""
+    WINDOW_ROLLING_WEEK: SpendingLimit.Window.ValueType  # 3
+    """The last 7 days."""
+    WINDOW_ROLLING_MONTH: SpendingLimit.Window.ValueType  # 4
+    """The last 30 days."""
+    WINDOW_CALENDAR_DAY: SpendingLimit.Window.ValueType  # 5
+    """Since midnight UTC."""
+    WINDOW_CALENDAR_WEEK: SpendingLimit.Window.ValueType  # 6
+    """Since Monday, midnight UTC."""
+    WINDOW_CALENDAR_MONTH: SpendingLimit.Window.ValueType  # 7
+    """Since the first of the month, midnight UTC."""
+
+    WINDOW_FIELD_NUMBER: builtins.int
+    MAX_AMOUNT_FIELD_NUMBER: builtins.int
+    MAX_COUNT_FIELD_NUMBER: builtins.int
+    window: SpendingLimit.Window.ValueType
+    """The time in which spending is added up."""
+    max_count: builtins.int
+    """The most debits in it; absent: any number."""
+    @builtins.property
+    def max_amount(self) -> Money:
+        """The most that may be spent in it; absent: any amount."""
+
+    def __init__(
+        self,
+        *,
+        window: SpendingLimit.Window.ValueType = ...,
+        max_amount: Money | None = ...,
+        max_count: builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_max_count", b"_max_count", "max_amount", b"max_amount", "max_count", b"max_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_count", b"_max_count", "max_amount", b"max_amount", "max_count", b"max_count", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_count: _TypeAlias = typing.Literal["max_count"]  # noqa: Y015
+    _WhichOneofArgType__max_count: _TypeAlias = typing.Literal["_max_count", b"_max_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_count) -> _WhichOneofReturnType__max_count | None: ...
+
+@typing.final
+class Condition(message.Message):
+    """What must hold for a debit to be carried out, checked on the account the
+    money leaves; otherwise CONDITION_FAILED.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AVAILABLE_AT_LEAST_FIELD_NUMBER: builtins.int
+    BALANCE_AFTER_AT_LEAST_FIELD_NUMBER: builtins.int
+    EXPECTED_SEQUENCE_FIELD_NUMBER: builtins.int
+    expected_sequence: builtins.int
+    """The account's last entry is this one."""
+    @builtins.property
+    def available_at_least(self) -> Money:
+        """`available` before the debit is at least this."""
+
+    @builtins.property
+    def balance_after_at_least(self) -> Money:
+        """`available` after the debit is at least this."""
+
+    def __init__(
+        self,
+        *,
+        available_at_least: Money | None = ...,
+        balance_after_at_least: Money | None = ...,
+        expected_sequence: builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_expected_sequence", b"_expected_sequence", "available_at_least", b"available_at_least", "balance_after_at_least", b"balance_after_at_least", "expected_sequence", b"expected_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_expected_sequence", b"_expected_sequence", "available_at_least", b"available_at_least", "balance_after_at_least", b"balance_after_at_least", "expected_sequence", b"expected_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_sequence: _TypeAlias = typing.Literal["expected_sequence"]  # noqa: Y015
+    _WhichOneofArgType__expected_sequence: _TypeAlias = typing.Literal["_expected_sequence", b"_expected_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_sequence) -> _WhichOneofReturnType__expected_sequence | None: ...

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from wallet_client.v1 import types_pb2 as types_pb2
 import builtins as builtins
@@ -152,5 +153,339 @@ class GetAccountResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListAccountsRequest(message.Message):
+    """Asks for a page of accounts."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """Only accounts of this user; empty: of all."""
+    currency_code: builtins.str
+    """Only accounts in this currency; empty: in all."""
+    page_size: builtins.int
+    """At most so many; 0 means 50, more than 1000 means 1000."""
+    page_token: builtins.str
+    """`next_page_token` of the page before, with all other fields but `page_size`
+    unchanged; empty for the first page.
+    """
+    @builtins.property
+    def states(self) -> containers.RepeatedScalarFieldContainer[types_pb2.AccountState.ValueType]:
+        """Only accounts in these states; empty: in all."""
+
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        currency_code: builtins.str = ...,
+        states: abc.Iterable[types_pb2.AccountState.ValueType] | None = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListAccountsResponse(message.Message):
+    """A page of accounts."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Names the next page; empty on the last."""
+    @builtins.property
+    def accounts(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Account]:
+        """Accounts by user id and currency code."""
+
+    def __init__(
+        self,
+        *,
+        accounts: abc.Iterable[types_pb2.Account] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SpendingLimits(message.Message):
+    """Spending limits of an account, all of them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def limits(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.SpendingLimit]:
+        """At most one for each window."""
+
+    def __init__(
+        self,
+        *,
+        limits: abc.Iterable[types_pb2.SpendingLimit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UpdateAccountRequest(message.Message):
+    """Asks for an account to be changed."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    MIN_BALANCE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """The owner; empty means the caller."""
+    currency_code: builtins.str
+    """Which currency; empty means the service's default."""
+    request_id: builtins.str
+    """The caller's own name for this request."""
+    description: builtins.str
+    """Why, in free words for other operators, up to 256 characters."""
+    state: types_pb2.AccountState.ValueType
+    """The new state. CLOSED needs a zero balance and no holds."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
+    @builtins.property
+    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Up to 32 labels; keys to 64 characters, values to 256."""
+
+    @builtins.property
+    def min_balance(self) -> types_pb2.Money:
+        """The new floor of `available`: negative for an agreed overdraft."""
+
+    @builtins.property
+    def limits(self) -> SpendingLimits:
+        """The new limits, instead of all there were."""
+
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        currency_code: builtins.str = ...,
+        request_id: builtins.str = ...,
+        description: builtins.str = ...,
+        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        min_balance: types_pb2.Money | None = ...,
+        state: types_pb2.AccountState.ValueType = ...,
+        limits: SpendingLimits | None = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["limits", b"limits", "min_balance", b"min_balance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "description", b"description", "limits", b"limits", "metadata", b"metadata", "min_balance", b"min_balance", "request_id", b"request_id", "state", b"state", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UpdateAccountResponse(message.Message):
+    """The changed account."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    TRANSACTION_FIELD_NUMBER: builtins.int
+    REPLAYED_FIELD_NUMBER: builtins.int
+    replayed: builtins.bool
+    """Whether this request id had already been answered before."""
+    @builtins.property
+    def account(self) -> types_pb2.Account:
+        """The account as it is now."""
+
+    @builtins.property
+    def transaction(self) -> types_pb2.Transaction:
+        """The record of the change."""
+
+    def __init__(
+        self,
+        *,
+        account: types_pb2.Account | None = ...,
+        transaction: types_pb2.Transaction | None = ...,
+        replayed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "replayed", b"replayed", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AccountSettings(message.Message):
+    """What an operator can set on an account."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MIN_BALANCE_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    state: types_pb2.AccountState.ValueType
+    """What it may do."""
+    @builtins.property
+    def min_balance(self) -> types_pb2.Money:
+        """The floor of `available`."""
+
+    @builtins.property
+    def limits(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.SpendingLimit]:
+        """What may be spent in which time."""
+
+    def __init__(
+        self,
+        *,
+        min_balance: types_pb2.Money | None = ...,
+        state: types_pb2.AccountState.ValueType = ...,
+        limits: abc.Iterable[types_pb2.SpendingLimit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["min_balance", b"min_balance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["limits", b"limits", "min_balance", b"min_balance", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AccountChange(message.Message):
+    """One change of an account by an operator."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSACTION_ID_FIELD_NUMBER: builtins.int
+    CALLER_FIELD_NUMBER: builtins.int
+    CREATE_TIME_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    BEFORE_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    transaction_id: builtins.str
+    """Its record."""
+    caller: builtins.str
+    """Who asked for it."""
+    description: builtins.str
+    """Why."""
+    @builtins.property
+    def create_time(self) -> timestamp_pb2.Timestamp:
+        """When."""
+
+    @builtins.property
+    def before(self) -> AccountSettings:
+        """The settings before; absent for the account's opening."""
+
+    @builtins.property
+    def after(self) -> AccountSettings:
+        """The settings after."""
+
+    def __init__(
+        self,
+        *,
+        transaction_id: builtins.str = ...,
+        caller: builtins.str = ...,
+        create_time: timestamp_pb2.Timestamp | None = ...,
+        description: builtins.str = ...,
+        before: AccountSettings | None = ...,
+        after: AccountSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["after", b"after", "before", b"before", "create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after", b"after", "before", b"before", "caller", b"caller", "create_time", b"create_time", "description", b"description", "transaction_id", b"transaction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListAccountChangesRequest(message.Message):
+    """Asks for a page of an account's changes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """The owner; empty means the caller."""
+    currency_code: builtins.str
+    """Which currency; empty means the service's default."""
+    page_size: builtins.int
+    """At most so many; 0 means 50, more than 1000 means 1000."""
+    page_token: builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        currency_code: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListAccountChangesResponse(message.Message):
+    """A page of an account's changes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Names the next page; empty on the last."""
+    @builtins.property
+    def changes(self) -> containers.RepeatedCompositeFieldContainer[AccountChange]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        changes: abc.Iterable[AccountChange] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["changes", b"changes", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -46,6 +46,21 @@ class WalletAdminServiceStub:
                 request_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.GetAccountRequest.SerializeToString,
                 response_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.GetAccountResponse.FromString,
                 _registered_method=True)
+        self.ListAccounts = channel.unary_unary(
+                '/wallet.v1.WalletAdminService/ListAccounts',
+                request_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountsRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountsResponse.FromString,
+                _registered_method=True)
+        self.UpdateAccount = channel.unary_unary(
+                '/wallet.v1.WalletAdminService/UpdateAccount',
+                request_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.UpdateAccountRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.UpdateAccountResponse.FromString,
+                _registered_method=True)
+        self.ListAccountChanges = channel.unary_unary(
+                '/wallet.v1.WalletAdminService/ListAccountChanges',
+                request_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountChangesRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountChangesResponse.FromString,
+                _registered_method=True)
 
 
 class WalletAdminServiceServicer:
@@ -68,6 +83,28 @@ class WalletAdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAccounts(self, request, context):
+        """Lists accounts by user id and currency code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateAccount(self, request, context):
+        """Changes what an account may do. What is not named stays. Recorded, like
+        everything else, for ever.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccountChanges(self, request, context):
+        """Lists who changed an account, when, from what, to what; newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WalletAdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +117,21 @@ def add_WalletAdminServiceServicer_to_server(servicer, server):
                     servicer.GetAccount,
                     request_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.GetAccountRequest.FromString,
                     response_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.GetAccountResponse.SerializeToString,
+            ),
+            'ListAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccounts,
+                    request_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountsRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'UpdateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateAccount,
+                    request_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.UpdateAccountRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.UpdateAccountResponse.SerializeToString,
+            ),
+            'ListAccountChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccountChanges,
+                    request_deserializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountChangesRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +190,87 @@ class WalletAdminService:
             '/wallet.v1.WalletAdminService/GetAccount',
             wallet_dot_v1_dot_wallet__admin__service__pb2.GetAccountRequest.SerializeToString,
             wallet_dot_v1_dot_wallet__admin__service__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletAdminService/ListAccounts',
+            wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountsRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletAdminService/UpdateAccount',
+            wallet_dot_v1_dot_wallet__admin__service__pb2.UpdateAccountRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__admin__service__pb2.UpdateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccountChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletAdminService/ListAccountChanges',
+            wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountChangesRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__admin__service__pb2.ListAccountChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

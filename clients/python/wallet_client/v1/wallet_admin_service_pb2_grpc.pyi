@@ -41,6 +41,14 @@ class WalletAdminServiceStub:
     """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.GetAccountRequest, _wallet_admin_service_pb2.GetAccountResponse]
     """Reads one account; ACCOUNT_NOT_FOUND if it was never opened."""
+    ListAccounts: _grpc.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.ListAccountsRequest, _wallet_admin_service_pb2.ListAccountsResponse]
+    """Lists accounts by user id and currency code."""
+    UpdateAccount: _grpc.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.UpdateAccountRequest, _wallet_admin_service_pb2.UpdateAccountResponse]
+    """Changes what an account may do. What is not named stays. Recorded, like
+    everything else, for ever.
+    """
+    ListAccountChanges: _grpc.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.ListAccountChangesRequest, _wallet_admin_service_pb2.ListAccountChangesResponse]
+    """Lists who changed an account, when, from what, to what; newest first."""
 
 @_typing.type_check_only
 class WalletAdminServiceAsyncStub(WalletAdminServiceStub):
@@ -55,6 +63,14 @@ class WalletAdminServiceAsyncStub(WalletAdminServiceStub):
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.GetAccountRequest, _wallet_admin_service_pb2.GetAccountResponse]  # type: ignore[assignment]
     """Reads one account; ACCOUNT_NOT_FOUND if it was never opened."""
+    ListAccounts: _aio.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.ListAccountsRequest, _wallet_admin_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
+    """Lists accounts by user id and currency code."""
+    UpdateAccount: _aio.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.UpdateAccountRequest, _wallet_admin_service_pb2.UpdateAccountResponse]  # type: ignore[assignment]
+    """Changes what an account may do. What is not named stays. Recorded, like
+    everything else, for ever.
+    """
+    ListAccountChanges: _aio.UnaryUnaryMultiCallable[_wallet_admin_service_pb2.ListAccountChangesRequest, _wallet_admin_service_pb2.ListAccountChangesResponse]  # type: ignore[assignment]
+    """Lists who changed an account, when, from what, to what; newest first."""
 
 class WalletAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps accounts. Every call needs the scope `wallet:admin`; otherwise it
@@ -78,5 +94,31 @@ class WalletAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_admin_service_pb2.GetAccountResponse, _abc.Awaitable[_wallet_admin_service_pb2.GetAccountResponse]]:
         """Reads one account; ACCOUNT_NOT_FOUND if it was never opened."""
+
+    @_abc_1.abstractmethod
+    def ListAccounts(
+        self,
+        request: _wallet_admin_service_pb2.ListAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_admin_service_pb2.ListAccountsResponse, _abc.Awaitable[_wallet_admin_service_pb2.ListAccountsResponse]]:
+        """Lists accounts by user id and currency code."""
+
+    @_abc_1.abstractmethod
+    def UpdateAccount(
+        self,
+        request: _wallet_admin_service_pb2.UpdateAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_admin_service_pb2.UpdateAccountResponse, _abc.Awaitable[_wallet_admin_service_pb2.UpdateAccountResponse]]:
+        """Changes what an account may do. What is not named stays. Recorded, like
+        everything else, for ever.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAccountChanges(
+        self,
+        request: _wallet_admin_service_pb2.ListAccountChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_admin_service_pb2.ListAccountChangesResponse, _abc.Awaitable[_wallet_admin_service_pb2.ListAccountChangesResponse]]:
+        """Lists who changed an account, when, from what, to what; newest first."""
 
 def add_WalletAdminServiceServicer_to_server(servicer: WalletAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

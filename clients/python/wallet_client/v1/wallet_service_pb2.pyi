@@ -5,9 +5,12 @@ isort:skip_file
 
 from collections import abc as abc
 from google.protobuf import descriptor as descriptor
+from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
+from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
+from google.rpc import status_pb2 as status_pb2
 from wallet_client.v1 import types_pb2 as types_pb2
 import builtins as builtins
 import sys
@@ -51,12 +54,15 @@ class DepositRequest(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     user_id: builtins.str
     """Whose account; empty means the caller."""
     request_id: builtins.str
     """The caller's own name for this request."""
     description: builtins.str
     """Free words for people, up to 256 characters."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
     @builtins.property
     def amount(self) -> types_pb2.Money:
         """How much: 1 to 10^15 minor units."""
@@ -73,10 +79,11 @@ class DepositRequest(message.Message):
         request_id: builtins.str = ...,
         description: builtins.str = ...,
         metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        validate_only: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -137,12 +144,19 @@ class WithdrawRequest(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    AMOUNT_MODE_FIELD_NUMBER: builtins.int
     user_id: builtins.str
     """Whose account; empty means the caller."""
     request_id: builtins.str
     """The caller's own name for this request."""
     description: builtins.str
     """Free words for people, up to 256 characters."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
+    amount_mode: types_pb2.AmountMode.ValueType
+    """Whether `amount` is exact or a maximum."""
     @builtins.property
     def amount(self) -> types_pb2.Money:
         """How much: 1 to 10^15 minor units."""
@@ -150,6 +164,10 @@ class WithdrawRequest(message.Message):
     @builtins.property
     def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Up to 32 labels; keys to 64 characters, values to 256."""
+
+    @builtins.property
+    def condition(self) -> types_pb2.Condition:
+        """What must hold for it to be carried out."""
 
     def __init__(
         self,
@@ -159,10 +177,13 @@ class WithdrawRequest(message.Message):
         request_id: builtins.str = ...,
         description: builtins.str = ...,
         metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        condition: types_pb2.Condition | None = ...,
+        validate_only: builtins.bool = ...,
+        amount_mode: types_pb2.AmountMode.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "amount_mode", b"amount_mode", "condition", b"condition", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -224,6 +245,9 @@ class TransferRequest(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    AMOUNT_MODE_FIELD_NUMBER: builtins.int
     user_id: builtins.str
     """Whose money; empty means the caller."""
     to_user_id: builtins.str
@@ -234,6 +258,10 @@ class TransferRequest(message.Message):
     """The caller's own name for this request."""
     description: builtins.str
     """Free words for people, up to 256 characters; seen by both users."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
+    amount_mode: types_pb2.AmountMode.ValueType
+    """Whether `amount` is exact or a maximum."""
     @builtins.property
     def amount(self) -> types_pb2.Money:
         """How much: 1 to 10^15 minor units."""
@@ -241,6 +269,10 @@ class TransferRequest(message.Message):
     @builtins.property
     def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Up to 32 labels, seen by both users; keys to 64 characters, values to 256."""
+
+    @builtins.property
+    def condition(self) -> types_pb2.Condition:
+        """What must hold for it to be carried out."""
 
     def __init__(
         self,
@@ -251,10 +283,13 @@ class TransferRequest(message.Message):
         request_id: builtins.str = ...,
         description: builtins.str = ...,
         metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        condition: types_pb2.Condition | None = ...,
+        validate_only: builtins.bool = ...,
+        amount_mode: types_pb2.AmountMode.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "to_user_id", b"to_user_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "amount_mode", b"amount_mode", "condition", b"condition", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "to_user_id", b"to_user_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +320,760 @@ class TransferResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class CreateHoldRequest(message.Message):
+    """Asks for money to be reserved."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    TO_USER_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    EXPIRE_AFTER_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """Whose money; empty means the caller."""
+    to_user_id: builtins.str
+    """Who will receive it; empty: to be named when it is captured."""
+    request_id: builtins.str
+    """The caller's own name for this request."""
+    description: builtins.str
+    """Free words for people, up to 256 characters; seen by both users."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
+    @builtins.property
+    def amount(self) -> types_pb2.Money:
+        """How much: 1 to 10^15 minor units."""
+
+    @builtins.property
+    def expire_after(self) -> duration_pb2.Duration:
+        """After how long it ends by itself; absent: never."""
+
+    @builtins.property
+    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Up to 32 labels, seen by both users; keys to 64 characters, values to 256."""
+
+    @builtins.property
+    def condition(self) -> types_pb2.Condition:
+        """What must hold for it to be carried out."""
+
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        to_user_id: builtins.str = ...,
+        amount: types_pb2.Money | None = ...,
+        expire_after: duration_pb2.Duration | None = ...,
+        request_id: builtins.str = ...,
+        description: builtins.str = ...,
+        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        condition: types_pb2.Condition | None = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition", "expire_after", b"expire_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition", "description", b"description", "expire_after", b"expire_after", "metadata", b"metadata", "request_id", b"request_id", "to_user_id", b"to_user_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CreateHoldResponse(message.Message):
+    """The recorded hold."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: builtins.int
+    TRANSACTION_FIELD_NUMBER: builtins.int
+    REPLAYED_FIELD_NUMBER: builtins.int
+    replayed: builtins.bool
+    """Whether this request id had already been answered before."""
+    @builtins.property
+    def hold(self) -> types_pb2.Hold:
+        """The hold."""
+
+    @builtins.property
+    def transaction(self) -> types_pb2.Transaction:
+        """The record of its making."""
+
+    def __init__(
+        self,
+        *,
+        hold: types_pb2.Hold | None = ...,
+        transaction: types_pb2.Transaction | None = ...,
+        replayed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["hold", b"hold", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["hold", b"hold", "replayed", b"replayed", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CaptureHoldRequest(message.Message):
+    """Asks for reserved money to be taken."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOLD_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    TO_USER_ID_FIELD_NUMBER: builtins.int
+    KEEP_REMAINDER_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    hold_id: builtins.str
+    """Which hold."""
+    to_user_id: builtins.str
+    """Who receives it, where the hold does not say; empty then means the outside."""
+    keep_remainder: builtins.bool
+    """Whether what is not taken now stays reserved, for more captures."""
+    request_id: builtins.str
+    """The caller's own name for this request."""
+    description: builtins.str
+    """Free words for people, up to 256 characters; seen by both users."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
+    @builtins.property
+    def amount(self) -> types_pb2.Money:
+        """How much; absent: all that is still reserved."""
+
+    @builtins.property
+    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Up to 32 labels, seen by both users; keys to 64 characters, values to 256."""
+
+    @builtins.property
+    def condition(self) -> types_pb2.Condition:
+        """What must hold for it to be carried out."""
+
+    def __init__(
+        self,
+        *,
+        hold_id: builtins.str = ...,
+        amount: types_pb2.Money | None = ...,
+        to_user_id: builtins.str = ...,
+        keep_remainder: builtins.bool = ...,
+        request_id: builtins.str = ...,
+        description: builtins.str = ...,
+        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        condition: types_pb2.Condition | None = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition", "description", b"description", "hold_id", b"hold_id", "keep_remainder", b"keep_remainder", "metadata", b"metadata", "request_id", b"request_id", "to_user_id", b"to_user_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CaptureHoldResponse(message.Message):
+    """The recorded capture."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: builtins.int
+    HOLD_FIELD_NUMBER: builtins.int
+    REPLAYED_FIELD_NUMBER: builtins.int
+    replayed: builtins.bool
+    """Whether this request id had already been answered before."""
+    @builtins.property
+    def transaction(self) -> types_pb2.Transaction:
+        """The capture, with the line on the payer's account, or on the caller's own."""
+
+    @builtins.property
+    def hold(self) -> types_pb2.Hold:
+        """The hold after it."""
+
+    def __init__(
+        self,
+        *,
+        transaction: types_pb2.Transaction | None = ...,
+        hold: types_pb2.Hold | None = ...,
+        replayed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["hold", b"hold", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["hold", b"hold", "replayed", b"replayed", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class VoidHoldRequest(message.Message):
+    """Asks for reserved money to be released."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOLD_ID_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    hold_id: builtins.str
+    """Which hold."""
+    request_id: builtins.str
+    """The caller's own name for this request."""
+    description: builtins.str
+    """Free words for people, up to 256 characters; seen by both users."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
+    @builtins.property
+    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Up to 32 labels, seen by both users; keys to 64 characters, values to 256."""
+
+    def __init__(
+        self,
+        *,
+        hold_id: builtins.str = ...,
+        request_id: builtins.str = ...,
+        description: builtins.str = ...,
+        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["description", b"description", "hold_id", b"hold_id", "metadata", b"metadata", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class VoidHoldResponse(message.Message):
+    """The recorded release."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: builtins.int
+    HOLD_FIELD_NUMBER: builtins.int
+    REPLAYED_FIELD_NUMBER: builtins.int
+    replayed: builtins.bool
+    """Whether this request id had already been answered before."""
+    @builtins.property
+    def transaction(self) -> types_pb2.Transaction:
+        """The release."""
+
+    @builtins.property
+    def hold(self) -> types_pb2.Hold:
+        """The hold after it."""
+
+    def __init__(
+        self,
+        *,
+        transaction: types_pb2.Transaction | None = ...,
+        hold: types_pb2.Hold | None = ...,
+        replayed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["hold", b"hold", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["hold", b"hold", "replayed", b"replayed", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReverseTransactionRequest(message.Message):
+    """Asks for an earlier transaction to be given back."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class MetadataEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TRANSACTION_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    CONDITION_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
+    transaction_id: builtins.str
+    """Which transaction."""
+    request_id: builtins.str
+    """The caller's own name for this request."""
+    description: builtins.str
+    """Free words for people, up to 256 characters; seen by both users."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
+    @builtins.property
+    def amount(self) -> types_pb2.Money:
+        """How much; absent: all that is left of it."""
+
+    @builtins.property
+    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Up to 32 labels, seen by both users; keys to 64 characters, values to 256."""
+
+    @builtins.property
+    def condition(self) -> types_pb2.Condition:
+        """What must hold for it to be carried out."""
+
+    def __init__(
+        self,
+        *,
+        transaction_id: builtins.str = ...,
+        amount: types_pb2.Money | None = ...,
+        request_id: builtins.str = ...,
+        description: builtins.str = ...,
+        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        condition: types_pb2.Condition | None = ...,
+        validate_only: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount", b"amount", "condition", b"condition", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "transaction_id", b"transaction_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReverseTransactionResponse(message.Message):
+    """The recorded reversal."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: builtins.int
+    REPLAYED_FIELD_NUMBER: builtins.int
+    replayed: builtins.bool
+    """Whether this request id had already been answered before."""
+    @builtins.property
+    def transaction(self) -> types_pb2.Transaction:
+        """The reversal, with the line on the account that gave the money back, or on
+        the caller's own.
+        """
+
+    def __init__(
+        self,
+        *,
+        transaction: types_pb2.Transaction | None = ...,
+        replayed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["replayed", b"replayed", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExecuteBatchRequest(message.Message):
+    """Asks for many operations at once."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Operation(message.Message):
+        """One request of another method, with its own request id, unique in the batch.
+        `validate_only` is not for batches.
+        """
+
+        DESCRIPTOR: descriptor.Descriptor
+
+        DEPOSIT_FIELD_NUMBER: builtins.int
+        WITHDRAW_FIELD_NUMBER: builtins.int
+        TRANSFER_FIELD_NUMBER: builtins.int
+        CREATE_HOLD_FIELD_NUMBER: builtins.int
+        CAPTURE_HOLD_FIELD_NUMBER: builtins.int
+        VOID_HOLD_FIELD_NUMBER: builtins.int
+        REVERSE_TRANSACTION_FIELD_NUMBER: builtins.int
+        @builtins.property
+        def deposit(self) -> DepositRequest:
+            """As `Deposit`."""
+
+        @builtins.property
+        def withdraw(self) -> WithdrawRequest:
+            """As `Withdraw`."""
+
+        @builtins.property
+        def transfer(self) -> TransferRequest:
+            """As `Transfer`."""
+
+        @builtins.property
+        def create_hold(self) -> CreateHoldRequest:
+            """As `CreateHold`."""
+
+        @builtins.property
+        def capture_hold(self) -> CaptureHoldRequest:
+            """As `CaptureHold`."""
+
+        @builtins.property
+        def void_hold(self) -> VoidHoldRequest:
+            """As `VoidHold`."""
+
+        @builtins.property
+        def reverse_transaction(self) -> ReverseTransactionRequest:
+            """As `ReverseTransaction`."""
+
+        def __init__(
+            self,
+            *,
+            deposit: DepositRequest | None = ...,
+            withdraw: WithdrawRequest | None = ...,
+            transfer: TransferRequest | None = ...,
+            create_hold: CreateHoldRequest | None = ...,
+            capture_hold: CaptureHoldRequest | None = ...,
+            void_hold: VoidHoldRequest | None = ...,
+            reverse_transaction: ReverseTransactionRequest | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["capture_hold", b"capture_hold", "create_hold", b"create_hold", "deposit", b"deposit", "request", b"request", "reverse_transaction", b"reverse_transaction", "transfer", b"transfer", "void_hold", b"void_hold", "withdraw", b"withdraw"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["capture_hold", b"capture_hold", "create_hold", b"create_hold", "deposit", b"deposit", "request", b"request", "reverse_transaction", b"reverse_transaction", "transfer", b"transfer", "void_hold", b"void_hold", "withdraw", b"withdraw"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_request: _TypeAlias = typing.Literal["deposit", "withdraw", "transfer", "create_hold", "capture_hold", "void_hold", "reverse_transaction"]  # noqa: Y015
+        _WhichOneofArgType_request: _TypeAlias = typing.Literal["request", b"request"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
+
+    OPERATIONS_FIELD_NUMBER: builtins.int
+    ATOMIC_FIELD_NUMBER: builtins.int
+    atomic: builtins.bool
+    """All or none: where one is refused nothing moves, the call fails with
+    BATCH_REFUSED naming it, and every request id of the batch is bound to that.
+    """
+    @builtins.property
+    def operations(self) -> containers.RepeatedCompositeFieldContainer[ExecuteBatchRequest.Operation]:
+        """1 to 1000 operations, carried out in this order."""
+
+    def __init__(
+        self,
+        *,
+        operations: abc.Iterable[ExecuteBatchRequest.Operation] | None = ...,
+        atomic: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["atomic", b"atomic", "operations", b"operations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExecuteBatchResponse(message.Message):
+    """What became of many operations."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Result(message.Message):
+        """What became of one."""
+
+        DESCRIPTOR: descriptor.Descriptor
+
+        TRANSACTION_FIELD_NUMBER: builtins.int
+        ERROR_FIELD_NUMBER: builtins.int
+        HOLD_FIELD_NUMBER: builtins.int
+        REPLAYED_FIELD_NUMBER: builtins.int
+        replayed: builtins.bool
+        """Whether its request id had already been answered before."""
+        @builtins.property
+        def transaction(self) -> types_pb2.Transaction:
+            """Its record, as the operation's own method answers it."""
+
+        @builtins.property
+        def error(self) -> status_pb2.Status:
+            """The error that the operation's own method would have ended with."""
+
+        @builtins.property
+        def hold(self) -> types_pb2.Hold:
+            """The hold it made or changed."""
+
+        def __init__(
+            self,
+            *,
+            transaction: types_pb2.Transaction | None = ...,
+            error: status_pb2.Status | None = ...,
+            hold: types_pb2.Hold | None = ...,
+            replayed: builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["error", b"error", "hold", b"hold", "outcome", b"outcome", "transaction", b"transaction"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["error", b"error", "hold", b"hold", "outcome", b"outcome", "replayed", b"replayed", "transaction", b"transaction"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        _WhichOneofReturnType_outcome: _TypeAlias = typing.Literal["transaction", "error"]  # noqa: Y015
+        _WhichOneofArgType_outcome: _TypeAlias = typing.Literal["outcome", b"outcome"]  # noqa: Y015
+        def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def results(self) -> containers.RepeatedCompositeFieldContainer[ExecuteBatchResponse.Result]:
+        """One for each operation, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: abc.Iterable[ExecuteBatchResponse.Result] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetHoldRequest(message.Message):
+    """Asks for one hold."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HOLD_ID_FIELD_NUMBER: builtins.int
+    hold_id: builtins.str
+    """Which hold."""
+    def __init__(
+        self,
+        *,
+        hold_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["hold_id", b"hold_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetHoldResponse(message.Message):
+    """One hold."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def hold(self) -> types_pb2.Hold:
+        """The hold as last committed."""
+
+    def __init__(
+        self,
+        *,
+        hold: types_pb2.Hold | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["hold", b"hold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["hold", b"hold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListHoldsRequest(message.Message):
+    """Asks for a page of an account's holds."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """Whose account; empty means the caller."""
+    currency_code: builtins.str
+    """Which currency; empty means the service's default."""
+    page_size: builtins.int
+    """At most so many; 0 means 50, more than 1000 means 1000."""
+    page_token: builtins.str
+    """`next_page_token` of the page before, with all other fields but `page_size`
+    unchanged; empty for the first page.
+    """
+    @builtins.property
+    def states(self) -> containers.RepeatedScalarFieldContainer[types_pb2.HoldState.ValueType]:
+        """Only holds in these states; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        currency_code: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        states: abc.Iterable[types_pb2.HoldState.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListHoldsResponse(message.Message):
+    """A page of an account's holds."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Names the next page; empty on the last."""
+    @builtins.property
+    def holds(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Hold]:
+        """Holds on this account, newest first."""
+
+    def __init__(
+        self,
+        *,
+        holds: abc.Iterable[types_pb2.Hold] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["holds", b"holds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchTransactionsRequest(message.Message):
+    """Asks to be sent what moves on an account."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """Whose account; empty means the caller."""
+    currency_code: builtins.str
+    """Which currency; empty means the service's default."""
+    after_sequence: builtins.int
+    """Everything after this sequence is sent; 0: everything."""
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        currency_code: builtins.str = ...,
+        after_sequence: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_sequence", b"after_sequence", "currency_code", b"currency_code", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchTransactionsResponse(message.Message):
+    """Something happened on the watched account, or nothing did."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class Heartbeat(message.Message):
+        """A sign of life while nothing moves."""
+
+        DESCRIPTOR: descriptor.Descriptor
+
+        SEQUENCE_FIELD_NUMBER: builtins.int
+        AS_OF_FIELD_NUMBER: builtins.int
+        sequence: builtins.int
+        """The last sequence that was sent."""
+        @builtins.property
+        def as_of(self) -> timestamp_pb2.Timestamp:
+            """When it was sent."""
+
+        def __init__(
+            self,
+            *,
+            sequence: builtins.int = ...,
+            as_of: timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = typing.Literal["as_of", b"as_of"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["as_of", b"as_of", "sequence", b"sequence"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TRANSACTION_FIELD_NUMBER: builtins.int
+    HEARTBEAT_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def transaction(self) -> types_pb2.Transaction:
+        """The account's next transaction; its sequence is `entry.sequence`."""
+
+    @builtins.property
+    def heartbeat(self) -> WatchTransactionsResponse.Heartbeat:
+        """Nothing moved for ten seconds."""
+
+    def __init__(
+        self,
+        *,
+        transaction: types_pb2.Transaction | None = ...,
+        heartbeat: WatchTransactionsResponse.Heartbeat | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event", "heartbeat", b"heartbeat", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "heartbeat", b"heartbeat", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = typing.Literal["transaction", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+@typing.final
 class GetBalanceRequest(message.Message):
     """Asks for one balance."""
 
@@ -292,21 +1081,33 @@ class GetBalanceRequest(message.Message):
 
     USER_ID_FIELD_NUMBER: builtins.int
     CURRENCY_CODE_FIELD_NUMBER: builtins.int
+    AS_OF_TIME_FIELD_NUMBER: builtins.int
+    AS_OF_SEQUENCE_FIELD_NUMBER: builtins.int
     user_id: builtins.str
     """Whose account; empty means the caller."""
     currency_code: builtins.str
     """Which currency; empty means the service's default."""
+    as_of_sequence: builtins.int
+    """As it was after this entry; 0 is before the first."""
+    @builtins.property
+    def as_of_time(self) -> timestamp_pb2.Timestamp:
+        """As it was at this time: the last entry recorded at or before it."""
+
     def __init__(
         self,
         *,
         user_id: builtins.str = ...,
         currency_code: builtins.str = ...,
+        as_of_time: timestamp_pb2.Timestamp | None = ...,
+        as_of_sequence: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["as_of", b"as_of", "as_of_sequence", b"as_of_sequence", "as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["as_of", b"as_of", "as_of_sequence", b"as_of_sequence", "as_of_time", b"as_of_time", "currency_code", b"currency_code", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_as_of: _TypeAlias = typing.Literal["as_of_time", "as_of_sequence"]  # noqa: Y015
+    _WhichOneofArgType_as_of: _TypeAlias = typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_as_of) -> _WhichOneofReturnType_as_of | None: ...
 
 @typing.final
 class GetBalanceResponse(message.Message):
@@ -317,7 +1118,9 @@ class GetBalanceResponse(message.Message):
     BALANCE_FIELD_NUMBER: builtins.int
     @builtins.property
     def balance(self) -> types_pb2.Balance:
-        """The balance as last committed."""
+        """The balance as last committed; for a moment of the past only its owner,
+        `posted`, `sequence` and `as_of`.
+        """
 
     def __init__(
         self,
@@ -451,11 +1254,38 @@ class ListTransactionsRequest(message.Message):
     ORDER_OLDEST_FIRST: ListTransactionsRequest.Order.ValueType  # 2
     """From sequence 1 up."""
 
+    @typing.final
+    class MetadataEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     USER_ID_FIELD_NUMBER: builtins.int
     CURRENCY_CODE_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     ORDER_FIELD_NUMBER: builtins.int
+    KINDS_FIELD_NUMBER: builtins.int
+    START_TIME_FIELD_NUMBER: builtins.int
+    END_TIME_FIELD_NUMBER: builtins.int
+    COUNTERPARTY_USER_ID_FIELD_NUMBER: builtins.int
+    AMOUNT_AT_LEAST_FIELD_NUMBER: builtins.int
+    AMOUNT_AT_MOST_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
     user_id: builtins.str
     """Whose account; empty means the caller."""
     currency_code: builtins.str
@@ -468,6 +1298,32 @@ class ListTransactionsRequest(message.Message):
     """
     order: ListTransactionsRequest.Order.ValueType
     """Which end comes first."""
+    counterparty_user_id: builtins.str
+    """Only what came from or went to this user."""
+    @builtins.property
+    def kinds(self) -> containers.RepeatedScalarFieldContainer[types_pb2.Transaction.Kind.ValueType]:
+        """Only these kinds; empty: all."""
+
+    @builtins.property
+    def start_time(self) -> timestamp_pb2.Timestamp:
+        """Only what was recorded at this time or later."""
+
+    @builtins.property
+    def end_time(self) -> timestamp_pb2.Timestamp:
+        """Only what was recorded before this time."""
+
+    @builtins.property
+    def amount_at_least(self) -> types_pb2.Money:
+        """Only amounts of at least this, whatever their sign."""
+
+    @builtins.property
+    def amount_at_most(self) -> types_pb2.Money:
+        """Only amounts of at most this, whatever their sign."""
+
+    @builtins.property
+    def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Only what carries all these labels."""
+
     def __init__(
         self,
         *,
@@ -476,10 +1332,17 @@ class ListTransactionsRequest(message.Message):
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
         order: ListTransactionsRequest.Order.ValueType = ...,
+        kinds: abc.Iterable[types_pb2.Transaction.Kind.ValueType] | None = ...,
+        start_time: timestamp_pb2.Timestamp | None = ...,
+        end_time: timestamp_pb2.Timestamp | None = ...,
+        counterparty_user_id: builtins.str = ...,
+        amount_at_least: types_pb2.Money | None = ...,
+        amount_at_most: types_pb2.Money | None = ...,
+        metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["amount_at_least", b"amount_at_least", "amount_at_most", b"amount_at_most", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["amount_at_least", b"amount_at_least", "amount_at_most", b"amount_at_most", "counterparty_user_id", b"counterparty_user_id", "currency_code", b"currency_code", "end_time", b"end_time", "kinds", b"kinds", "metadata", b"metadata", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,7 +1358,9 @@ class ListTransactionsResponse(message.Message):
     """Names the next page; empty on the last."""
     @builtins.property
     def transactions(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Transaction]:
-        """Posted transactions with their line on this account."""
+        """Posted transactions with their line on this account. A page may hold fewer
+        than asked for, even none, where a filter leaves much out.
+        """
 
     def __init__(
         self,

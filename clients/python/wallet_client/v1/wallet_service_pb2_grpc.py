@@ -64,6 +64,31 @@ class WalletServiceStub:
                 request_serializer=wallet_dot_v1_dot_wallet__service__pb2.TransferRequest.SerializeToString,
                 response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.TransferResponse.FromString,
                 _registered_method=True)
+        self.CreateHold = channel.unary_unary(
+                '/wallet.v1.WalletService/CreateHold',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.CreateHoldRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.CreateHoldResponse.FromString,
+                _registered_method=True)
+        self.CaptureHold = channel.unary_unary(
+                '/wallet.v1.WalletService/CaptureHold',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.CaptureHoldRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.CaptureHoldResponse.FromString,
+                _registered_method=True)
+        self.VoidHold = channel.unary_unary(
+                '/wallet.v1.WalletService/VoidHold',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.VoidHoldRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.VoidHoldResponse.FromString,
+                _registered_method=True)
+        self.ReverseTransaction = channel.unary_unary(
+                '/wallet.v1.WalletService/ReverseTransaction',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.ReverseTransactionRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.ReverseTransactionResponse.FromString,
+                _registered_method=True)
+        self.ExecuteBatch = channel.unary_unary(
+                '/wallet.v1.WalletService/ExecuteBatch',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.ExecuteBatchRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.ExecuteBatchResponse.FromString,
+                _registered_method=True)
         self.GetBalance = channel.unary_unary(
                 '/wallet.v1.WalletService/GetBalance',
                 request_serializer=wallet_dot_v1_dot_wallet__service__pb2.GetBalanceRequest.SerializeToString,
@@ -78,6 +103,21 @@ class WalletServiceStub:
                 '/wallet.v1.WalletService/GetTransaction',
                 request_serializer=wallet_dot_v1_dot_wallet__service__pb2.GetTransactionRequest.SerializeToString,
                 response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.GetTransactionResponse.FromString,
+                _registered_method=True)
+        self.GetHold = channel.unary_unary(
+                '/wallet.v1.WalletService/GetHold',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.GetHoldRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.GetHoldResponse.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/wallet.v1.WalletService/ListHolds',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
+        self.WatchTransactions = channel.unary_stream(
+                '/wallet.v1.WalletService/WatchTransactions',
+                request_serializer=wallet_dot_v1_dot_wallet__service__pb2.WatchTransactionsRequest.SerializeToString,
+                response_deserializer=wallet_dot_v1_dot_wallet__service__pb2.WatchTransactionsResponse.FromString,
                 _registered_method=True)
         self.ListTransactions = channel.unary_unary(
                 '/wallet.v1.WalletService/ListTransactions',
@@ -127,6 +167,46 @@ class WalletServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateHold(self, request, context):
+        """Reserves money on a user's account: it stays there, but only this hold can
+        spend it. Refused beyond what is available, so that a capture never is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CaptureHold(self, request, context):
+        """Takes reserved money, all or a part. A hold that names its target is captured
+        by the target or a service; one without by its payer or a service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidHold(self, request, context):
+        """Releases what a hold still reserves. Allowed to whoever may capture it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseTransaction(self, request, context):
+        """Gives an earlier transaction back, all or a part, repeatedly up to the
+        original and never above. A transfer or capture is reversed by the user who
+        received it or a service, a deposit or withdrawal by a service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExecuteBatch(self, request, context):
+        """Carries out many operations in one database transaction: all or none of them
+        (atomic), or each for itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBalance(self, request, context):
         """Reads one balance. A never-opened account answers 0 at sequence 0.
         """
@@ -145,6 +225,28 @@ class WalletServiceServicer:
         """Reads one transaction by its id, or by the caller's own request id: "did it
         happen?", answered for refused requests too. A transaction of other people
         answers as a missing one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHold(self, request, context):
+        """Reads one hold, if the caller is its payer, its target or a service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Lists the holds on one account, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchTransactions(self, request, context):
+        """Sends what moves on one account as it is committed: each transaction once, in
+        order, without gaps. After a disconnect, resume from the last sequence seen.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -176,6 +278,31 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.TransferRequest.FromString,
                     response_serializer=wallet_dot_v1_dot_wallet__service__pb2.TransferResponse.SerializeToString,
             ),
+            'CreateHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateHold,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.CreateHoldRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.CreateHoldResponse.SerializeToString,
+            ),
+            'CaptureHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.CaptureHold,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.CaptureHoldRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.CaptureHoldResponse.SerializeToString,
+            ),
+            'VoidHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidHold,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.VoidHoldRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.VoidHoldResponse.SerializeToString,
+            ),
+            'ReverseTransaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseTransaction,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.ReverseTransactionRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.ReverseTransactionResponse.SerializeToString,
+            ),
+            'ExecuteBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExecuteBatch,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.ExecuteBatchRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.ExecuteBatchResponse.SerializeToString,
+            ),
             'GetBalance': grpc.unary_unary_rpc_method_handler(
                     servicer.GetBalance,
                     request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.GetBalanceRequest.FromString,
@@ -190,6 +317,21 @@ def add_WalletServiceServicer_to_server(servicer, server):
                     servicer.GetTransaction,
                     request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.GetTransactionRequest.FromString,
                     response_serializer=wallet_dot_v1_dot_wallet__service__pb2.GetTransactionResponse.SerializeToString,
+            ),
+            'GetHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHold,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.GetHoldRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.GetHoldResponse.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.ListHoldsRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.ListHoldsResponse.SerializeToString,
+            ),
+            'WatchTransactions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchTransactions,
+                    request_deserializer=wallet_dot_v1_dot_wallet__service__pb2.WatchTransactionsRequest.FromString,
+                    response_serializer=wallet_dot_v1_dot_wallet__service__pb2.WatchTransactionsResponse.SerializeToString,
             ),
             'ListTransactions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTransactions,
@@ -304,6 +446,141 @@ class WalletService:
             _registered_method=True)
 
     @staticmethod
+    def CreateHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletService/CreateHold',
+            wallet_dot_v1_dot_wallet__service__pb2.CreateHoldRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.CreateHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CaptureHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletService/CaptureHold',
+            wallet_dot_v1_dot_wallet__service__pb2.CaptureHoldRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.CaptureHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletService/VoidHold',
+            wallet_dot_v1_dot_wallet__service__pb2.VoidHoldRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.VoidHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseTransaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletService/ReverseTransaction',
+            wallet_dot_v1_dot_wallet__service__pb2.ReverseTransactionRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.ReverseTransactionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExecuteBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletService/ExecuteBatch',
+            wallet_dot_v1_dot_wallet__service__pb2.ExecuteBatchRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.ExecuteBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetBalance(request,
             target,
             options=(),
@@ -374,6 +651,87 @@ class WalletService:
             '/wallet.v1.WalletService/GetTransaction',
             wallet_dot_v1_dot_wallet__service__pb2.GetTransactionRequest.SerializeToString,
             wallet_dot_v1_dot_wallet__service__pb2.GetTransactionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletService/GetHold',
+            wallet_dot_v1_dot_wallet__service__pb2.GetHoldRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.GetHoldResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wallet.v1.WalletService/ListHolds',
+            wallet_dot_v1_dot_wallet__service__pb2.ListHoldsRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchTransactions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/wallet.v1.WalletService/WatchTransactions',
+            wallet_dot_v1_dot_wallet__service__pb2.WatchTransactionsRequest.SerializeToString,
+            wallet_dot_v1_dot_wallet__service__pb2.WatchTransactionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

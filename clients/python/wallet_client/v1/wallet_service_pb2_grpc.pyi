@@ -58,6 +58,25 @@ class WalletServiceStub:
     """Moves money from a user's account to another user's account in the same
     currency. Refused with INSUFFICIENT_FUNDS beyond what is available.
     """
+    CreateHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.CreateHoldRequest, _wallet_service_pb2.CreateHoldResponse]
+    """Reserves money on a user's account: it stays there, but only this hold can
+    spend it. Refused beyond what is available, so that a capture never is.
+    """
+    CaptureHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.CaptureHoldRequest, _wallet_service_pb2.CaptureHoldResponse]
+    """Takes reserved money, all or a part. A hold that names its target is captured
+    by the target or a service; one without by its payer or a service.
+    """
+    VoidHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.VoidHoldRequest, _wallet_service_pb2.VoidHoldResponse]
+    """Releases what a hold still reserves. Allowed to whoever may capture it."""
+    ReverseTransaction: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ReverseTransactionRequest, _wallet_service_pb2.ReverseTransactionResponse]
+    """Gives an earlier transaction back, all or a part, repeatedly up to the
+    original and never above. A transfer or capture is reversed by the user who
+    received it or a service, a deposit or withdrawal by a service.
+    """
+    ExecuteBatch: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ExecuteBatchRequest, _wallet_service_pb2.ExecuteBatchResponse]
+    """Carries out many operations in one database transaction: all or none of them
+    (atomic), or each for itself.
+    """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]
     """Reads one balance. A never-opened account answers 0 at sequence 0."""
     ListBalances: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListBalancesRequest, _wallet_service_pb2.ListBalancesResponse]
@@ -66,6 +85,14 @@ class WalletServiceStub:
     """Reads one transaction by its id, or by the caller's own request id: "did it
     happen?", answered for refused requests too. A transaction of other people
     answers as a missing one.
+    """
+    GetHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetHoldRequest, _wallet_service_pb2.GetHoldResponse]
+    """Reads one hold, if the caller is its payer, its target or a service."""
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListHoldsRequest, _wallet_service_pb2.ListHoldsResponse]
+    """Lists the holds on one account, newest first."""
+    WatchTransactions: _grpc.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]
+    """Sends what moves on one account as it is committed: each transaction once, in
+    order, without gaps. After a disconnect, resume from the last sequence seen.
     """
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
     """Lists what moved on one account, a page at a time, in the account's own
@@ -102,6 +129,25 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """Moves money from a user's account to another user's account in the same
     currency. Refused with INSUFFICIENT_FUNDS beyond what is available.
     """
+    CreateHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.CreateHoldRequest, _wallet_service_pb2.CreateHoldResponse]  # type: ignore[assignment]
+    """Reserves money on a user's account: it stays there, but only this hold can
+    spend it. Refused beyond what is available, so that a capture never is.
+    """
+    CaptureHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.CaptureHoldRequest, _wallet_service_pb2.CaptureHoldResponse]  # type: ignore[assignment]
+    """Takes reserved money, all or a part. A hold that names its target is captured
+    by the target or a service; one without by its payer or a service.
+    """
+    VoidHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.VoidHoldRequest, _wallet_service_pb2.VoidHoldResponse]  # type: ignore[assignment]
+    """Releases what a hold still reserves. Allowed to whoever may capture it."""
+    ReverseTransaction: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ReverseTransactionRequest, _wallet_service_pb2.ReverseTransactionResponse]  # type: ignore[assignment]
+    """Gives an earlier transaction back, all or a part, repeatedly up to the
+    original and never above. A transfer or capture is reversed by the user who
+    received it or a service, a deposit or withdrawal by a service.
+    """
+    ExecuteBatch: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ExecuteBatchRequest, _wallet_service_pb2.ExecuteBatchResponse]  # type: ignore[assignment]
+    """Carries out many operations in one database transaction: all or none of them
+    (atomic), or each for itself.
+    """
     GetBalance: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetBalanceRequest, _wallet_service_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """Reads one balance. A never-opened account answers 0 at sequence 0."""
     ListBalances: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListBalancesRequest, _wallet_service_pb2.ListBalancesResponse]  # type: ignore[assignment]
@@ -110,6 +156,14 @@ class WalletServiceAsyncStub(WalletServiceStub):
     """Reads one transaction by its id, or by the caller's own request id: "did it
     happen?", answered for refused requests too. A transaction of other people
     answers as a missing one.
+    """
+    GetHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetHoldRequest, _wallet_service_pb2.GetHoldResponse]  # type: ignore[assignment]
+    """Reads one hold, if the caller is its payer, its target or a service."""
+    ListHolds: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListHoldsRequest, _wallet_service_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    """Lists the holds on one account, newest first."""
+    WatchTransactions: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]  # type: ignore[assignment]
+    """Sends what moves on one account as it is committed: each transaction once, in
+    order, without gaps. After a disconnect, resume from the last sequence seen.
     """
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     """Lists what moved on one account, a page at a time, in the account's own
@@ -163,6 +217,55 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CreateHold(
+        self,
+        request: _wallet_service_pb2.CreateHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.CreateHoldResponse, _abc.Awaitable[_wallet_service_pb2.CreateHoldResponse]]:
+        """Reserves money on a user's account: it stays there, but only this hold can
+        spend it. Refused beyond what is available, so that a capture never is.
+        """
+
+    @_abc_1.abstractmethod
+    def CaptureHold(
+        self,
+        request: _wallet_service_pb2.CaptureHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.CaptureHoldResponse, _abc.Awaitable[_wallet_service_pb2.CaptureHoldResponse]]:
+        """Takes reserved money, all or a part. A hold that names its target is captured
+        by the target or a service; one without by its payer or a service.
+        """
+
+    @_abc_1.abstractmethod
+    def VoidHold(
+        self,
+        request: _wallet_service_pb2.VoidHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.VoidHoldResponse, _abc.Awaitable[_wallet_service_pb2.VoidHoldResponse]]:
+        """Releases what a hold still reserves. Allowed to whoever may capture it."""
+
+    @_abc_1.abstractmethod
+    def ReverseTransaction(
+        self,
+        request: _wallet_service_pb2.ReverseTransactionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.ReverseTransactionResponse, _abc.Awaitable[_wallet_service_pb2.ReverseTransactionResponse]]:
+        """Gives an earlier transaction back, all or a part, repeatedly up to the
+        original and never above. A transfer or capture is reversed by the user who
+        received it or a service, a deposit or withdrawal by a service.
+        """
+
+    @_abc_1.abstractmethod
+    def ExecuteBatch(
+        self,
+        request: _wallet_service_pb2.ExecuteBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.ExecuteBatchResponse, _abc.Awaitable[_wallet_service_pb2.ExecuteBatchResponse]]:
+        """Carries out many operations in one database transaction: all or none of them
+        (atomic), or each for itself.
+        """
+
+    @_abc_1.abstractmethod
     def GetBalance(
         self,
         request: _wallet_service_pb2.GetBalanceRequest,
@@ -187,6 +290,32 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reads one transaction by its id, or by the caller's own request id: "did it
         happen?", answered for refused requests too. A transaction of other people
         answers as a missing one.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHold(
+        self,
+        request: _wallet_service_pb2.GetHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.GetHoldResponse, _abc.Awaitable[_wallet_service_pb2.GetHoldResponse]]:
+        """Reads one hold, if the caller is its payer, its target or a service."""
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _wallet_service_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_wallet_service_pb2.ListHoldsResponse, _abc.Awaitable[_wallet_service_pb2.ListHoldsResponse]]:
+        """Lists the holds on one account, newest first."""
+
+    @_abc_1.abstractmethod
+    def WatchTransactions(
+        self,
+        request: _wallet_service_pb2.WatchTransactionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_wallet_service_pb2.WatchTransactionsResponse], _abc.AsyncIterator[_wallet_service_pb2.WatchTransactionsResponse]]:
+        """Sends what moves on one account as it is committed: each transaction once, in
+        order, without gaps. After a disconnect, resume from the last sequence seen.
         """
 
     @_abc_1.abstractmethod

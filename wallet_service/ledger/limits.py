@@ -1,0 +1,93 @@
+"""
+Spending limits: windows of time, and what is left in them.
+
+Every entry keeps how much had left its account until then, so spending since any moment is the
+account's figure now less the figure at that moment. Open holds count as spent; a reversal takes
+what it gives back off the figure at the moment it is made.
+"""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+_US = 1_000_000
+_DAY_US = 24 * 3600 * _US
+
+
+class Window(StrEnum):
+    """The time in which spending is added up; calendar windows begin at midnight UTC."""
+
+    TRANSACTION = "TRANSACTION"
+    ROLLING_DAY = "ROLLING_DAY"
+    ROLLING_WEEK = "ROLLING_WEEK"
+    ROLLING_MONTH = "ROLLING_MONTH"
+    CALENDAR_DAY = "CALENDAR_DAY"
+    CALENDAR_WEEK = "CALENDAR_WEEK"
+    CALENDAR_MONTH = "CALENDAR_MONTH"
+
+
+_ROLLING_US = {
+    Window.ROLLING_DAY: _DAY_US,
+    Window.ROLLING_WEEK: 7 * _DAY_US,
+    Window.ROLLING_MONTH: 30 * _DAY_US,
+}
+
+
+class Outflow(NamedTuple):
+    """
+    What had left an account before some moment.
+
+    `next_at` is when its first entry at or after that moment was made; None if there is none.
+    """
+
+    minor: int = 0
+    debits: int = 0
+    next_at: int | None = None
+
+
+def window_start(window: str, now: int) -> int:
+    """Return when a window that `now` is in began, in microseconds; itself not for TRANSACTION."""
+    if window in _ROLLING_US:
+        return now - _ROLLING_US[Window(window)]
+    day = _midnight(now)
+    if window == Window.CALENDAR_WEEK:
+        day -= timedelta(days=day.weekday())
+    elif window == Window.CALENDAR_MONTH:
+        day = day.replace(day=1)
+    return _microseconds(day)
+
+
+def window_reset(window: str, now: int, outflow: Outflow) -> str:
+    """
+    Tell when room begins to come back.
+
+    Returns:
+        RFC 3339 in UTC; empty where waiting does not help.
+    """
+    if window == Window.TRANSACTION:
+        return ""
+    if window in _ROLLING_US:
+        if outflow.next_at is None:
+            return ""
+        return _text(outflow.next_at + _ROLLING_US[Window(window)])
+    day = _midnight(now)
+    if window == Window.CALENDAR_DAY:
+        day += timedelta(days=1)
+    elif window == Window.CALENDAR_WEEK:
+        day += timedelta(days=7 - day.weekday())
+    else:
+        day = (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+    return _text(_microseconds(day))
+
+
+def _midnight(time_us: int) -> datetime:
+    return datetime.fromtimestamp(time_us // _US, UTC).replace(hour=0, minute=0, second=0)
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * _US
+
+
+def _text(time_us: int) -> str:
+    seconds, rest_us = divmod(time_us, _US)
+    return (datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest_us)).isoformat()
