@@ -19,6 +19,7 @@ from wallet_service.credentials import server_credentials, token_keys
 from wallet_service.engine.execute import execute_batch
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.engine.retry import settle
+from wallet_service.engine.sweeper import Sweeper
 from wallet_service.health import HealthMonitor
 from wallet_service.ledger.books import Rules
 from wallet_service.settings import Settings, SettingsError
@@ -32,10 +33,12 @@ from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import (
     Authentication,
     Deadlines,
+    Decoding,
     Errors,
     RequestLog,
 )
 from wallet_service.transport.servicer import WalletServicer
+from wallet_service.transport.watch import Watches
 
 #: How long a server that starts waits for its database.
 DATABASE_WAIT_S = 30
@@ -80,10 +83,17 @@ class WalletServer:
         self._settings = settings
         self._database = database
         self._pool = CountingPool(settings.threads)
-        self._admission = Admission(
-            self._pool, unfinished_max=settings.threads + settings.queue_max
-        )
         self._health = HealthMonitor(database, _SERVICES)
+        self._watches = Watches(
+            database,
+            streams_max=settings.streams_max,
+            streams_per_caller_max=settings.streams_per_caller_max,
+        )
+        self._admission = Admission(
+            self._pool,
+            self._watches.pool,
+            unfinished_max=settings.threads + settings.queue_max,
+        )
         options = {
             **_CHANNEL_OPTIONS,
             "grpc.max_receive_message_length": settings.message_bytes_max,
@@ -106,14 +116,20 @@ class WalletServer:
             Errors(),
             Authentication(verifier),
             Deadlines(self._settings.default_deadline_ms / 1000),
+            Decoding(),
         ]
 
     def _add_services(self) -> None:
         _check_policies()
         engine = _engine(self._settings, self._database)
+        self._sweeper = Sweeper(engine, self._database)
         decoder = Decoder(self._settings.currency)
         servicer = WalletServicer(
-            engine, self._database, decoder, self_deposit=self._settings.self_deposit
+            engine,
+            self._database,
+            decoder,
+            self._watches,
+            self_deposit=self._settings.self_deposit,
         )
         add_WalletServiceServicer_to_server(servicer, self._server)
         admin_servicer = WalletAdminServicer(engine, self._database, decoder)
@@ -143,6 +159,8 @@ class WalletServer:
         except RuntimeError as error:
             raise SettingsError(f"WALLET_LISTEN: cannot listen on {address}") from error
         self._health.start()
+        self._watches.start()
+        self._sweeper.start()
         self._server.start()
         return int(port)
 
@@ -150,6 +168,8 @@ class WalletServer:
         """Turn new calls away, let those under way end within the grace time, close the pools."""
         self._health.stop()
         self._admission.is_draining = True
+        self._sweeper.stop()
+        self._watches.stop()
         self._server.stop(self._settings.grace_ms / 1000).wait()
         self._pool.shutdown(wait=True)
         self._database.close()

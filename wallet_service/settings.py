@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     threads: Count = 64
     #: Calls a worker lets wait for a thread; more are answered OVERLOADED.
     queue_max: Count = 1000
+    #: Streams a worker holds open, each on a thread of its own.
+    streams_max: Count = 200
+    #: Streams of one caller on one worker.
+    streams_per_caller_max: Count = 20
     #: Connections a worker reads with; one more writes.
     reader_pool_size: Count = 8
     #: Commands one database transaction takes; 1 switches grouping off.

@@ -23,7 +23,7 @@ Answer = list[Result] | DeadlineExceeded
 
 
 class _Call:
-    """One waiting submission. `woken` is a lock that is released once: answered, or chosen to lead."""
+    """A waiting submission. `woken` is a lock released once: answered, or chosen to lead."""
 
     __slots__ = ("answer", "deadline", "leads", "submission", "woken")
 

@@ -1,5 +1,5 @@
 """
-Run a batch until it is settled: again where that can help, in halves where one submission spoils it.
+Run a batch until it is settled: again where that can help, in halves where one part spoils it.
 
 Running again is safe whatever happened before, a lost COMMIT included: a command whose transaction
 id is already recorded answers what was recorded.

@@ -1,19 +1,16 @@
 """
-Commands: requested changes after decoding, and the transaction ids derived from them.
+Commands: requested changes after decoding.
 
 A command names its accounts, or a hold or transaction whose immutable parties do. None is the
 outside world, or nobody.
 """
 
-import hashlib
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
-_UUID7_TEXT_LENGTH = 36
-_UUID7 = 7
+from wallet_service.ledger.ids import transaction_id
 
 #: The caller of what the service itself does, and of nobody else: no user id begins with "@".
 SYSTEM = "@system"
@@ -289,40 +286,3 @@ def _up_to(amount_minor: int, *, is_up_to: bool) -> Arguments:
 
 def _given(**arguments: Any) -> Arguments:
     return {name: value for name, value in arguments.items() if value is not None}
-
-
-def transaction_id(caller: str, request_id: str) -> str:
-    """
-    Derive a transaction's id from who asks and what they call the request.
-
-    The primary key thereby is the idempotency check, and well-made ids (UUIDv7) keep the index
-    ordered in time.
-
-    Args:
-        caller: `sub` of the caller's token.
-
-        request_id: 1 to 128 visible ASCII characters.
-
-    Returns:
-        A UUID version 8 (RFC 9562, section 5.8) as text: its 74 free low bits are from SHA-256 over
-        caller, NUL, request id; its first 48 bits are the request id's own milliseconds if that is
-        a UUIDv7, else from the same hash.
-    """
-    digest = hashlib.sha256(f"{caller}\0{request_id}".encode()).digest()
-    timestamp = _uuid7_timestamp(request_id)
-    head = digest[:6] if timestamp is None else timestamp
-    name = bytearray(head + digest[6:16])
-    name[6] = 0x80 | name[6] & 0x0F
-    name[8] = 0x80 | name[8] & 0x3F
-    text = name.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _uuid7_timestamp(request_id: str) -> bytes | None:
-    if len(request_id) != _UUID7_TEXT_LENGTH:
-        return None
-    try:
-        parsed = uuid.UUID(request_id)
-    except ValueError:
-        return None
-    return parsed.bytes[:6] if parsed.version == _UUID7 else None

@@ -1,10 +1,10 @@
 """The seam between what is the same on both databases and what each does its own way."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection, Engine, Insert, Row, Table
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Insert, Row, Table
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -72,6 +72,10 @@ class Dialect(Protocol):
 
     def upsert(self, table: Table) -> Insert:
         """Build an insert that overwrites the row of the same key."""
+        ...
+
+    def has_labels(self, labels: Mapping[str, str]) -> ColumnElement[bool]:
+        """Build the predicate that a transaction's metadata has all of some labels."""
         ...
 
     def was_rolled_back(self, error: DBAPIError) -> bool:

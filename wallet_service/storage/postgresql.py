@@ -6,7 +6,7 @@ NOTIFY.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from sqlalchemy import (
     ARRAY,
     URL,
     BigInteger,
+    ColumnElement,
     Connection,
     Engine,
     Row,
@@ -30,13 +31,13 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.schema import MOVING_COLUMNS, accounts
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts, transactions
 
 _VERSION_MIN = 14_00_00
 _ROLLED_BACK = {
@@ -208,6 +209,11 @@ def upsert(table: Table) -> Insert:
     keys = [column.name for column in table.primary_key]
     changes = {name: value for name, value in statement.excluded.items() if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
+    """Build the predicate that a transaction's metadata has all of some labels."""
+    return cast(transactions.c.metadata, JSONB).contains(dict(labels))
 
 
 def was_rolled_back(error: DBAPIError) -> bool:

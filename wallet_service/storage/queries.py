@@ -1,20 +1,14 @@
-"""
-Reading statements, each seeing the last commit. None of them locks, sums or scans.
+"""Reading statements, each seeing the last commit; none locks or sums, every list is bounded."""
 
-Pages are found by key: the thousandth costs what the first did.
-"""
+from collections.abc import Collection, Sequence
 
-from typing import Any, NamedTuple
+from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, tuple_
 
-from sqlalchemy import Row, bindparam, select
-
-from wallet_service.ledger.books import Account, Entry, Outcome, Transaction
+from wallet_service.ledger.books import Account, Hold, Outcome, Transaction
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.database import Database
-from wallet_service.storage.load import account_of, load_outcomes, transaction_of
-from wallet_service.storage.schema import accounts, entries, transactions
-
-_ENTRY_COLUMNS = len(Entry._fields)
+from wallet_service.storage.load import account_of, hold_of, load_outcomes, transaction_of
+from wallet_service.storage.schema import CHANGES_ACCOUNT, accounts, holds, transactions
 
 _BALANCE = select(accounts).where(
     accounts.c.user_id == bindparam("user_id"),
@@ -25,28 +19,16 @@ _BALANCES = (
     .where(accounts.c.user_id == bindparam("user_id"))
     .order_by(accounts.c.currency_code)
 )
-_LINES = (
-    select(entries, transactions)
-    .join(transactions, transactions.c.transaction_id == entries.c.transaction_id)
-    .where(
-        entries.c.user_id == bindparam("user_id"),
-        entries.c.currency_code == bindparam("currency_code"),
-    )
+_HOLD = select(holds).where(holds.c.hold_id == bindparam("hold_id"))
+_DUE_HOLDS = (
+    select(holds.c.hold_id)
+    .where(holds.c.state == literal_column("'ACTIVE'"), holds.c.expires_at <= bindparam("now"))
+    .order_by(holds.c.expires_at)
     .limit(bindparam("row_limit"))
 )
-_NEWEST_LINES = _LINES.where(entries.c.sequence < bindparam("sequence")).order_by(
-    entries.c.sequence.desc()
+_SEQUENCES = select(accounts.c.user_id, accounts.c.currency_code, accounts.c.sequence).where(
+    tuple_(accounts.c.user_id, accounts.c.currency_code).in_(bindparam("keys", expanding=True))
 )
-_OLDEST_LINES = _LINES.where(entries.c.sequence > bindparam("sequence")).order_by(
-    entries.c.sequence
-)
-
-
-class Line(NamedTuple):
-    """One entry of an account with its transaction."""
-
-    entry: Entry
-    transaction: Transaction
 
 
 def read_account(database: Database, key: AccountKey) -> Account | None:
@@ -66,36 +48,99 @@ def read_outcome(database: Database, transaction_id: str) -> Outcome | None:
     return database.read(lambda look: load_outcomes(look, [transaction_id])).get(transaction_id)
 
 
-def read_lines(
-    database: Database, key: AccountKey, *, after: int | None, newest_first: bool, row_limit: int
-) -> list[Line]:
-    """
-    Return part of an account's history in its order.
-
-    Args:
-        database: Where to look.
-
-        key: The account.
-
-        after: The sequence the part before ended with; None for the first part.
-
-        newest_first: Down from the highest sequence; else up from 1.
-
-        row_limit: The most lines to return.
-    """
-    if newest_first:
-        statement, start = _NEWEST_LINES, 2**63 - 1
-    else:
-        statement, start = _OLDEST_LINES, 0
-    parameters = {**key._asdict(), "row_limit": row_limit}
-    parameters["sequence"] = start if after is None else after
-    return [
-        _line(row) for row in database.read(lambda look: look.execute(statement, parameters).all())
-    ]
+def read_hold(database: Database, hold_id: str) -> Hold | None:
+    """Return a hold as last committed; None if there is none."""
+    row = database.read(lambda look: look.execute(_HOLD, {"hold_id": hold_id}).one_or_none())
+    return hold_of(row) if row else None
 
 
-def _line(row: Row[Any]) -> Line:
-    return Line(Entry._make(row[:_ENTRY_COLUMNS]), transaction_of(row[_ENTRY_COLUMNS:]))
+def read_due_holds(database: Database, now: int, *, row_limit: int) -> list[str]:
+    """Return the ids of open holds whose time is over, longest over first."""
+    parameters = {"now": now, "row_limit": row_limit}
+    return list(database.read(lambda look: look.execute(_DUE_HOLDS, parameters).scalars().all()))
+
+
+def read_sequences(database: Database, keys: Collection[AccountKey]) -> dict[AccountKey, int]:
+    """Return the last sequence of each opened account among some."""
+    if not keys:
+        return {}
+    rows = database.read(lambda look: look.execute(_SEQUENCES, {"keys": list(keys)}).all())
+    return {AccountKey(user_id, code): sequence for user_id, code, sequence in rows}
+
+
+def read_holds(
+    database: Database,
+    key: AccountKey,
+    *,
+    states: Sequence[str],
+    after: tuple[int, str] | None,
+    row_limit: int,
+) -> list[Hold]:
+    """Return some of an account's holds, newest first, from after (created_at, hold_id)."""
+    statement = (
+        select(holds)
+        .where(holds.c.user_id == key.user_id, holds.c.currency_code == key.currency_code)
+        .order_by(holds.c.created_at.desc(), holds.c.hold_id.desc())
+        .limit(row_limit)
+    )
+    if states:
+        statement = statement.where(holds.c.state.in_(states))
+    if after:
+        statement = statement.where(_is_before(holds.c.created_at, holds.c.hold_id, after))
+    return [hold_of(row) for row in database.read(lambda look: look.execute(statement).all())]
+
+
+def read_account_page(
+    database: Database,
+    *,
+    user_id: str | None,
+    currency_code: str | None,
+    states: Sequence[str],
+    after: AccountKey | None,
+    row_limit: int,
+) -> list[Account]:
+    """Return some accounts in the order of their keys, from after a key."""
+    statement = (
+        select(accounts).order_by(accounts.c.user_id, accounts.c.currency_code).limit(row_limit)
+    )
+    if user_id is not None:
+        statement = statement.where(accounts.c.user_id == user_id)
+    if currency_code is not None:
+        statement = statement.where(accounts.c.currency_code == currency_code)
+    if states:
+        statement = statement.where(accounts.c.state.in_(states))
+    if after:
+        key = tuple_(accounts.c.user_id, accounts.c.currency_code)
+        statement = statement.where(key > tuple_(*after))
+    return [account_of(row) for row in database.read(lambda look: look.execute(statement).all())]
+
+
+def read_account_changes(
+    database: Database, key: AccountKey, *, after: tuple[int, str] | None, row_limit: int
+) -> list[Transaction]:
+    """Return some of an account's openings and changes, newest first."""
+    statement = (
+        select(transactions)
+        .where(
+            CHANGES_ACCOUNT,
+            transactions.c.target_user_id == key.user_id,
+            transactions.c.currency_code == key.currency_code,
+            transactions.c.state == literal_column("'POSTED'"),
+        )
+        .order_by(transactions.c.created_at.desc(), transactions.c.transaction_id.desc())
+        .limit(row_limit)
+    )
+    if after:
+        before = _is_before(transactions.c.created_at, transactions.c.transaction_id, after)
+        statement = statement.where(before)
+    rows = database.read(lambda look: look.execute(statement).all())
+    return [transaction_of(row) for row in rows]
+
+
+def _is_before(
+    time: ColumnElement[int], name: ColumnElement[str], after: tuple[int, str]
+) -> ColumnElement[bool]:
+    return or_(time < after[0], and_(time == after[0], name < after[1]))
 
 
 def ping(database: Database) -> None:

@@ -1,9 +1,9 @@
 """
 The tables.
 
-`transactions` and `entries` are append-only; `accounts`, `holds` and `reversals` are state. Every rule
-that `ledger` checks stands here once more as a named constraint. Sums are minor units; times are
-microseconds since 1970-01-01 UTC, an integer on both databases, so that a time read back is the
+`transactions` and `entries` are append-only; `accounts`, `holds` and `reversals` are state. Every
+rule that `ledger` checks stands here once more as a named constraint. Sums are minor units; times
+are microseconds since 1970-01-01 UTC, an integer on both databases, so that a time read back is the
 time that was hashed.
 """
 

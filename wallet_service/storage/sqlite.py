@@ -6,20 +6,24 @@ change under it; a deferred transaction would fail halfway instead of waiting.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     URL,
+    ColumnElement,
     Connection,
     Engine,
     QueuePool,
     Row,
     Table,
+    and_,
     bindparam,
     create_engine,
     event,
+    func,
+    literal,
     select,
     tuple_,
     update,
@@ -30,7 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.schema import MOVING_COLUMNS, accounts
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts, transactions
 
 _SYNCHRONOUS_FULL = 2
 _ROLLED_BACK = {
@@ -142,6 +146,16 @@ def upsert(table: Table) -> Insert:
     keys = [column.name for column in table.primary_key]
     changes = {name: value for name, value in statement.excluded.items() if name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
+    """Build the predicate that a transaction's metadata has all of some labels."""
+    present = []
+    for key, value in labels.items():
+        pair = func.json_each(transactions.c.metadata).table_valued("key", "value")
+        found = select(literal(1)).select_from(pair).where(pair.c.key == key, pair.c.value == value)
+        present.append(found.exists())
+    return and_(*present)
 
 
 def was_rolled_back(error: DBAPIError) -> bool:

@@ -1,11 +1,18 @@
 """The service accounts are kept by. Its policy asks for the scope `wallet:admin`."""
 
 import grpc
+from wallet_client.v1 import types_pb2
 from wallet_client.v1.wallet_admin_service_pb2 import (
     GetAccountRequest,
     GetAccountResponse,
+    ListAccountChangesRequest,
+    ListAccountChangesResponse,
+    ListAccountsRequest,
+    ListAccountsResponse,
     OpenAccountRequest,
     OpenAccountResponse,
+    UpdateAccountRequest,
+    UpdateAccountResponse,
 )
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceServicer
 
@@ -14,11 +21,18 @@ from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import AccountNotFound
 from wallet_service.storage.database import Database
-from wallet_service.storage.queries import read_account
+from wallet_service.storage.queries import (
+    read_account,
+    read_account_changes,
+    read_account_page,
+)
 from wallet_service.transport import encode
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import current_call
+from wallet_service.transport.listing import listing_of, page_size_of
+from wallet_service.transport.page_token import make_page_token, read_page_token
 from wallet_service.transport.servicer import run
+from wallet_service.transport.validation import Validation
 
 
 class WalletAdminServicer(WalletAdminServiceServicer):
@@ -51,12 +65,76 @@ class WalletAdminServicer(WalletAdminServiceServicer):
             replayed=outcome.is_replayed,
         )
 
+    def UpdateAccount(
+        self, request: UpdateAccountRequest, context: grpc.ServicerContext
+    ) -> UpdateAccountResponse:
+        """Change what an account may do."""
+        caller = current_call().caller
+        command = self._decoder.update_account(request, caller)
+        outcome = run(self._engine, command)
+        return UpdateAccountResponse(
+            account=encode.account(self._read(command.target)),
+            transaction=encode.transaction(outcome, caller, viewed=None),
+            replayed=outcome.is_replayed,
+        )
+
     def GetAccount(
         self, request: GetAccountRequest, context: grpc.ServicerContext
     ) -> GetAccountResponse:
         """Read one account."""
         key = self._decoder.any_account(request, current_call().caller)
         return GetAccountResponse(account=encode.account(self._read(key)))
+
+    def ListAccounts(
+        self, request: ListAccountsRequest, context: grpc.ServicerContext
+    ) -> ListAccountsResponse:
+        """Read one page of accounts."""
+        page_size = page_size_of(request)
+        validation = Validation()
+        validation.user_id("user_id", request.user_id, may_be_empty=True)
+        if request.currency_code:
+            validation.currency_code("currency_code", request.currency_code)
+        for index, state in enumerate(request.states):
+            validation.known(f"states[{index}]", state, types_pb2.AccountState)
+        validation.finish()
+        listing = listing_of(request, request.user_id, request.currency_code)
+        after = read_page_token(request.page_token, listing)
+        names = [types_pb2.AccountState.Name(state) for state in request.states]
+        accounts = read_account_page(
+            self._database,
+            user_id=request.user_id or None,
+            currency_code=request.currency_code or None,
+            states=[name.removeprefix("ACCOUNT_STATE_") for name in names],
+            after=AccountKey(*after) if after else None,
+            row_limit=page_size + 1,
+        )
+        page = accounts[:page_size]
+        has_more = len(accounts) > page_size
+        return ListAccountsResponse(
+            accounts=map(encode.account, page),
+            next_page_token=make_page_token(tuple(page[-1].key), listing) if has_more else "",
+        )
+
+    def ListAccountChanges(
+        self, request: ListAccountChangesRequest, context: grpc.ServicerContext
+    ) -> ListAccountChangesResponse:
+        """Read one page of what operators changed on an account."""
+        page_size = page_size_of(request)
+        key = self._decoder.any_account(request, current_call().caller)
+        listing = listing_of(request, *key)
+        records = read_account_changes(
+            self._database,
+            key,
+            after=read_page_token(request.page_token, listing),
+            row_limit=page_size + 1,
+        )
+        page = records[:page_size]
+        token = ""
+        if len(records) > page_size:
+            token = make_page_token((page[-1].created_at, page[-1].transaction_id), listing)
+        return ListAccountChangesResponse(
+            changes=map(encode.account_change, page), next_page_token=token
+        )
 
     def _read(self, key: AccountKey) -> Account:
         account = read_account(self._database, key)

@@ -46,11 +46,16 @@ class Admission(grpc.ServerInterceptor):
     Args:
         pool: What the server runs its calls on.
 
+        stream_pool: What it runs its streams on instead, which may last.
+
         unfinished_max: Calls running and waiting together.
     """
 
-    def __init__(self, pool: CountingPool, *, unfinished_max: int) -> None:
+    def __init__(
+        self, pool: CountingPool, stream_pool: ThreadPoolExecutor, *, unfinished_max: int
+    ) -> None:
         self._pool = pool
+        self._stream_pool = stream_pool
         self._unfinished_max = unfinished_max
         self._own_pool = ThreadPoolExecutor(1, thread_name_prefix="refuse")
         self._overloaded = self._rejection(Overloaded())
@@ -68,12 +73,19 @@ class Admission(grpc.ServerInterceptor):
                 return self._shutting_down
             if self._pool.unfinished >= self._unfinished_max:
                 return self._overloaded
-        return continuation(details)
+        handler = continuation(details)
+        if handler and handler.unary_stream:
+            _run_on(self._stream_pool, handler.unary_stream)
+        return handler
 
     def _rejection(self, error: WalletError) -> Handler:
         def reject(_request: bytes, context: grpc.ServicerContext) -> None:
             abort(context, error)
 
-        # gRPC runs a behaviour on the pool it names, when it names one.
-        reject.experimental_thread_pool = self._own_pool  # type: ignore[attr-defined]
+        _run_on(self._own_pool, reject)
         return grpc.unary_unary_rpc_method_handler(reject)
+
+
+def _run_on(pool: ThreadPoolExecutor, behavior: Any) -> None:
+    """Have gRPC run a behavior on a pool of its own."""
+    behavior.experimental_thread_pool = pool

@@ -39,12 +39,23 @@ POLICIES: dict[str, str | None] = {
     "/wallet.v1.WalletService/Deposit": None,
     "/wallet.v1.WalletService/Withdraw": None,
     "/wallet.v1.WalletService/Transfer": None,
+    "/wallet.v1.WalletService/CreateHold": None,
+    "/wallet.v1.WalletService/CaptureHold": None,
+    "/wallet.v1.WalletService/VoidHold": None,
+    "/wallet.v1.WalletService/ReverseTransaction": None,
+    "/wallet.v1.WalletService/ExecuteBatch": None,
     "/wallet.v1.WalletService/GetBalance": None,
     "/wallet.v1.WalletService/ListBalances": None,
     "/wallet.v1.WalletService/GetTransaction": None,
     "/wallet.v1.WalletService/ListTransactions": None,
+    "/wallet.v1.WalletService/GetHold": None,
+    "/wallet.v1.WalletService/ListHolds": None,
+    "/wallet.v1.WalletService/WatchTransactions": None,
     "/wallet.v1.WalletAdminService/OpenAccount": SCOPE_ADMIN,
     "/wallet.v1.WalletAdminService/GetAccount": SCOPE_ADMIN,
+    "/wallet.v1.WalletAdminService/ListAccounts": SCOPE_ADMIN,
+    "/wallet.v1.WalletAdminService/UpdateAccount": SCOPE_ADMIN,
+    "/wallet.v1.WalletAdminService/ListAccountChanges": SCOPE_ADMIN,
 }
 
 

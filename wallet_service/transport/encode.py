@@ -1,12 +1,15 @@
 """The ledger's records into the contract's messages."""
 
 import time
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from wallet_client.v1 import types_pb2
+from wallet_client.v1.wallet_admin_service_pb2 import AccountChange, AccountSettings
 
 from wallet_service.ledger import books
 from wallet_service.ledger.books import Outcome
+from wallet_service.ledger.commands import AccountKey, SpendingLimit
 from wallet_service.ledger.money import decimal
 from wallet_service.transport.auth import Caller
 
@@ -86,12 +89,72 @@ def balance(account: books.Account) -> types_pb2.Balance:
     )
 
 
+def balance_at(key: AccountKey, line: books.Entry | None, *, time_us: int) -> types_pb2.Balance:
+    """Write what an account held at a moment of the past, after some line."""
+    return types_pb2.Balance(
+        user_id=key.user_id,
+        posted=money(line.balance_minor if line else 0, key.currency_code),
+        sequence=line.sequence if line else 0,
+        as_of=timestamp(time_us),
+    )
+
+
+def hold(record: books.Hold) -> types_pb2.Hold:
+    """Write a hold."""
+    code = record.currency_code
+    return types_pb2.Hold(
+        hold_id=record.hold_id,
+        user_id=record.user_id,
+        target_user_id=record.target_user_id or "",
+        amount=money(record.amount_minor, code),
+        captured=money(record.captured_minor, code),
+        state=types_pb2.HoldState.Value(f"HOLD_STATE_{record.state}"),
+        create_time=timestamp(record.created_at),
+        expire_time=None if record.expires_at is None else timestamp(record.expires_at),
+        description=record.description,
+        metadata=record.metadata,
+    )
+
+
 def account(record: books.Account) -> types_pb2.Account:
     """Write an account as its operator sees it."""
     return types_pb2.Account(
         balance=balance(record),
         create_time=timestamp(record.created_at),
         update_time=timestamp(record.updated_at),
+        limits=[spending_limit(limit, record.currency_code) for limit in record.limits],
+    )
+
+
+def spending_limit(limit: SpendingLimit, currency_code: str) -> types_pb2.SpendingLimit:
+    """Write one spending limit."""
+    return types_pb2.SpendingLimit(
+        window=types_pb2.SpendingLimit.Window.Value(f"WINDOW_{limit.window}"),
+        max_amount=None if limit.max_minor is None else money(limit.max_minor, currency_code),
+        max_count=limit.max_count,
+    )
+
+
+def account_change(record: books.Transaction) -> AccountChange:
+    """Write who changed an account, when, from what, to what."""
+    before, after = record.arguments.get("before"), record.arguments.get("after")
+    return AccountChange(
+        transaction_id=record.transaction_id,
+        caller=record.caller,
+        create_time=timestamp(record.created_at),
+        description=record.description,
+        before=_settings(before, record.currency_code) if before else None,
+        after=_settings(after, record.currency_code) if after else None,
+    )
+
+
+def _settings(settings: dict[str, Any], currency_code: str) -> AccountSettings:
+    return AccountSettings(
+        min_balance=money(settings["min_balance"], currency_code),
+        state=types_pb2.AccountState.Value(f"ACCOUNT_STATE_{settings['state']}"),
+        limits=[
+            spending_limit(SpendingLimit(*limit), currency_code) for limit in settings["limits"]
+        ],
     )
 
 

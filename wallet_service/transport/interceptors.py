@@ -1,17 +1,17 @@
 """
 What happens around every call, each concern once.
 
-Outermost first: `RequestLog`, `Errors`, `Authentication`, `Deadlines`. gRPC calls
+Outermost first: `RequestLog`, `Errors`, `Authentication`, `Deadlines`, `Decoding`. gRPC calls
 `intercept_service` on its one serving thread, so each method's handler is wrapped once and
 remembered; the work is done around the handler, on the call's own thread.
 """
 
-import functools
 import math
 import time
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias, cast
@@ -77,7 +77,7 @@ def abort(
     context.abort(code_of(error), status.message)
 
 
-class _CallInterceptor(grpc.ServerInterceptor):
+class _HandlerInterceptor(grpc.ServerInterceptor):
     """Wraps the handler of each of the wallet's methods, once."""
 
     def __init__(self) -> None:
@@ -97,32 +97,55 @@ class _CallInterceptor(grpc.ServerInterceptor):
             wrapped = self._wrapped[details.method] = self._wrap(details.method, handler)
         return wrapped
 
+    @abstractmethod
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        assert handler.unary_unary
-        behavior = functools.partial(self.around, method, handler.unary_unary)
-        return grpc.unary_unary_rpc_method_handler(
-            behavior, handler.request_deserializer, handler.response_serializer
-        )
+        """Return a handler that does this interceptor's part too."""
+
+
+class _CallInterceptor(_HandlerInterceptor):
+    """Does something before and after each call, be it answered once or by a stream."""
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        inner = handler.unary_stream or handler.unary_unary
+        assert inner
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            with self.around(method, context):
+                return inner(request, context)
+
+        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with self.around(method, context):
+                yield from inner(request, context)
+
+        behavior = stream if handler.unary_stream else answer
+        return _same_kind(handler, behavior, handler.request_deserializer)
 
     @abstractmethod
-    def around(
-        self, method: str, behavior: Behavior, request: Any, context: grpc.ServicerContext
-    ) -> Any:
+    def around(self, method: str, context: grpc.ServicerContext) -> AbstractContextManager[None]:
         """Do this interceptor's part before and after the call."""
+
+
+def _same_kind(handler: Handler, behavior: Behavior, deserialize: Any) -> Handler:
+    """Return a handler of the same kind, stream or not, with another behavior."""
+    make = (
+        grpc.unary_stream_rpc_method_handler
+        if handler.unary_stream
+        else grpc.unary_unary_rpc_method_handler
+    )
+    return make(behavior, deserialize, handler.response_serializer)
 
 
 class RequestLog(_CallInterceptor):
     """Writes one line a call: who, what, how it ended, how long. Never money, never tokens."""
 
-    def around(
-        self, method: str, behavior: Behavior, request: Any, context: grpc.ServicerContext
-    ) -> Any:
+    @contextmanager
+    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
         """Time the call and log its end."""
         call = Call(method)
         _current.set(call)
         started = time.perf_counter()
         try:
-            return behavior(request, context)
+            yield
         finally:
             code = cast("Any", context).code() or grpc.StatusCode.OK  # absent from the type stubs
             _log.info(
@@ -139,41 +162,22 @@ class RequestLog(_CallInterceptor):
 
 
 class Errors(_CallInterceptor):
-    """Turns requests from bytes and errors into statuses; nothing else leaves a handler."""
+    """Turns errors into statuses; nothing else leaves a handler."""
 
-    def _wrap(self, method: str, handler: Handler) -> Handler:
-        # gRPC answers undecodable bytes with INTERNAL before any handler runs; here they are what
-        # they are, an invalid argument.
-        deserialize, inner = handler.request_deserializer, handler.unary_unary
-        assert deserialize
-        assert inner
-
-        def decode(data: bytes, context: grpc.ServicerContext) -> Any:
-            try:
-                request = deserialize(data)
-            except DecodeError as error:
-                violation = Violation("request", f"these bytes are not a {method} request")
-                raise ValidationFailed([violation]) from error
-            return inner(request, context)
-
-        behavior = functools.partial(self.around, method, decode)
-        return grpc.unary_unary_rpc_method_handler(behavior, None, handler.response_serializer)
-
-    def around(
-        self, method: str, behavior: Behavior, request: Any, context: grpc.ServicerContext
-    ) -> Any:
+    @contextmanager
+    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
         """End the call with exactly one rich status."""
         call = current_call()
         try:
-            response = behavior(request, context)
+            yield
         except WalletError as error:
             failure = error
-        except Exception as error:  # noqa: BLE001 (whatever it is, the client learns only its number)
+        except Exception as error:  # noqa: BLE001 (the client learns only its number)
             failure = _incident(method, error)
         else:
             if call.is_replayed:
                 context.set_trailing_metadata((_REPLAYED,))
-            return response
+            return
         call.reason = failure.reason
         trailers = (_REPLAYED,) if call.is_replayed else ()
         abort(context, failure, *trailers)
@@ -193,14 +197,13 @@ class Authentication(_CallInterceptor):
         super().__init__()
         self._verifier = verifier
 
-    def around(
-        self, method: str, behavior: Behavior, request: Any, context: grpc.ServicerContext
-    ) -> Any:
+    @contextmanager
+    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
         """Let the call pass with a known caller."""
         caller = self._verifier.caller_of(context.invocation_metadata())
         current_call().caller = caller
         caller.require(POLICIES[method])
-        return behavior(request, context)
+        yield
 
 
 class Deadlines(_CallInterceptor):
@@ -215,13 +218,8 @@ class Deadlines(_CallInterceptor):
         super().__init__()
         self._default_s = default_s
 
-    def around(
-        self,
-        method: str,  # noqa: ARG002 (the same for all methods)
-        behavior: Behavior,
-        request: Any,
-        context: grpc.ServicerContext,
-    ) -> Any:
+    @contextmanager
+    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:  # noqa: ARG002 (the same for all methods)
         """Set the call's deadline."""
         remaining_s = context.time_remaining()
         # Without a deadline gRPC says 2^63 nanoseconds or so, not None.
@@ -230,4 +228,29 @@ class Deadlines(_CallInterceptor):
         if remaining_s <= 0:
             raise DeadlineExceeded
         current_call().deadline = time.monotonic() + remaining_s
-        return behavior(request, context)
+        yield
+
+
+class Decoding(_HandlerInterceptor):
+    """
+    Reads the request from its bytes, innermost, where errors become statuses.
+
+    gRPC itself would answer undecodable bytes with INTERNAL before any handler runs; here they are
+    what they are, an invalid argument.
+    """
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        deserialize = handler.request_deserializer
+        inner = handler.unary_stream or handler.unary_unary
+        assert deserialize
+        assert inner
+
+        def decode(data: bytes, context: grpc.ServicerContext) -> Any:
+            try:
+                request = deserialize(data)
+            except DecodeError as error:
+                violation = Violation("request", f"these bytes are not a {method} request")
+                raise ValidationFailed([violation]) from error
+            return inner(request, context)
+
+        return _same_kind(handler, decode, None)

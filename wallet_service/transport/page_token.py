@@ -8,30 +8,32 @@ and the listing's parameters is enough to tell a damaged or misplaced one.
 import base64
 import binascii
 import hashlib
+from typing import Any
+
+import orjson
 
 from wallet_service.ledger.errors import PageTokenInvalid
 
 _VERSION = b"\x01"
 _CHECK_LENGTH = 8
-_LENGTH = len(_VERSION) + 8 + _CHECK_LENGTH
 
 
-def make_page_token(sequence: int, listing: str) -> str:
+def make_page_token(position: Any, listing: str) -> str:
     """
-    Name the page after a sequence.
+    Name the page after a position.
 
     Args:
-        sequence: The last one on the page before.
+        position: Where the page before ended, as JSON can hold it.
 
         listing: All parameters that the pages of one listing share, as text.
     """
-    body = _VERSION + sequence.to_bytes(8, "big")
-    return base64.urlsafe_b64encode(body + _check(body, listing)).decode().rstrip("=")
+    body = _VERSION + orjson.dumps(position)
+    return base64.urlsafe_b64encode(_check(body, listing) + body).decode().rstrip("=")
 
 
-def read_page_token(token: str, listing: str) -> int | None:
+def read_page_token(token: str, listing: str) -> Any:
     """
-    Return the sequence the page before ended with; None for the empty token of the first page.
+    Return the position the page before ended with; None for the empty token of the first page.
 
     Raises:
         PageTokenInvalid: Not made by `make_page_token` for this listing.
@@ -42,10 +44,10 @@ def read_page_token(token: str, listing: str) -> int | None:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise PageTokenInvalid(field="page_token") from error
-    body, check = raw[:-_CHECK_LENGTH], raw[-_CHECK_LENGTH:]
-    if len(raw) != _LENGTH or check != _check(body, listing) or body[:1] != _VERSION:
+    check, body = raw[:_CHECK_LENGTH], raw[_CHECK_LENGTH:]
+    if check != _check(body, listing) or body[:1] != _VERSION:
         raise PageTokenInvalid(field="page_token")
-    return int.from_bytes(body[1:], "big")
+    return orjson.loads(body[1:])
 
 
 def _check(body: bytes, listing: str) -> bytes:

@@ -21,6 +21,9 @@ DOMAIN = "wallet.v1"
 CODES: dict[type[WalletError], StatusCode] = {
     errors.Refusal: StatusCode.FAILED_PRECONDITION,
     errors.AccountNotFound: StatusCode.NOT_FOUND,
+    errors.HoldNotFound: StatusCode.NOT_FOUND,
+    errors.OriginalNotFound: StatusCode.NOT_FOUND,
+    errors.HoldNotDue: StatusCode.FAILED_PRECONDITION,
     errors.RequestIdReused: StatusCode.ALREADY_EXISTS,
     errors.InvalidRequest: StatusCode.INVALID_ARGUMENT,
     errors.TransactionNotFound: StatusCode.NOT_FOUND,

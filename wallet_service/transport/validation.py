@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from wallet_service.ledger.errors import CurrencyUnsupported, ValidationFailed, Violation
-from wallet_service.ledger.money import AMOUNT_MINOR_MAX, EXPONENTS
+from wallet_service.ledger.money import AMOUNT_MINOR_MAX, BALANCE_MINOR_MAX, EXPONENTS
 
 DESCRIPTION_LENGTH_MAX = 256
 METADATA_PAIRS_MAX = 32
@@ -25,16 +26,22 @@ def is_user_id(text: str) -> bool:
 
 
 class Validation:
-    """Collects what is wrong with one request; `finish` raises it."""
+    """
+    Collects what is wrong with one request; `finish` raises it.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: Where the request stands within a larger one, "operations[3].transfer.".
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         self._violations: list[Violation] = []
         self._currency_error: CurrencyUnsupported | None = None
 
     def require(self, field: str, description: str, *, holds: bool) -> None:
         """Note a violation unless a field's rule holds."""
         if not holds:
-            self._violations.append(Violation(field, description))
+            self._violations.append(Violation(self._prefix + field, description))
 
     def user_id(self, field: str, text: str, *, may_be_empty: bool) -> None:
         """Check a user's name."""
@@ -53,7 +60,7 @@ class Validation:
         )
 
     def transaction_id(self, field: str, text: str) -> None:
-        """Check the ledger's name of a transaction."""
+        """Check the ledger's name of a transaction or hold."""
         self.require(field, "must be a UUID", holds=_UUID.fullmatch(text) is not None)
 
     def amount_minor(self, field: str, amount_minor: int) -> None:
@@ -64,10 +71,36 @@ class Validation:
             holds=1 <= amount_minor <= AMOUNT_MINOR_MAX,
         )
 
+    def balance_minor(self, field: str, balance_minor: int) -> None:
+        """Check a sum that an account's balance is compared to."""
+        self.require(
+            field,
+            f"must be within ±{BALANCE_MINOR_MAX} minor units, not {balance_minor}",
+            holds=abs(balance_minor) <= BALANCE_MINOR_MAX,
+        )
+
+    def not_negative(self, field: str, number: int) -> None:
+        """Check a count or sequence."""
+        self.require(field, "must not be negative", holds=number >= 0)
+
+    def known(self, field: str, value: int, enum: Any) -> None:
+        """Check that a number is one of an enum's; 0 is its unspecified value."""
+        self.require(field, f"must be a known value, not {value}", holds=value in enum.values())
+
     def currency_code(self, field: str, code: str) -> None:
         """Check that a currency exists."""
         if code not in EXPONENTS:
-            self._currency_error = CurrencyUnsupported(field=field, currency_code=code[:16])
+            self._currency_error = CurrencyUnsupported(
+                field=self._prefix + field, currency_code=code[:16]
+            )
+
+    def same_currency(self, field: str, code: str, currency_code: str) -> None:
+        """Check that a sum beside the request's own is in its currency, or names none."""
+        self.require(
+            f"{field}.currency_code",
+            f"must be {currency_code} or empty",
+            holds=code in {"", currency_code},
+        )
 
     def description(self, field: str, text: str) -> None:
         """Check words for people."""

@@ -1,0 +1,135 @@
+"""Batches: many requests of the other methods in one call, and what became of each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
+
+from wallet_service.engine.execute import Result, Submission
+from wallet_service.ledger.books import Outcome
+from wallet_service.ledger.commands import Command
+from wallet_service.ledger.errors import (
+    BatchRefused,
+    NotAllowed,
+    ValidationFailed,
+    Violation,
+    WalletError,
+)
+from wallet_service.transport import decode, encode
+from wallet_service.transport.auth import Caller
+from wallet_service.transport.decode import Decoder
+from wallet_service.transport.status import status_of
+
+OPERATIONS_MAX = 1000
+
+Read = Callable[[Any, Caller, str], Command]
+
+
+def submission_of(
+    request: ExecuteBatchRequest, caller: Caller, decoder: Decoder, *, self_deposit: bool
+) -> Submission:
+    """
+    Read a batch.
+
+    Raises:
+        InvalidRequest: The batch or one of its operations can never be right; nothing is done.
+
+        PermissionDenied: One of its operations is not this caller's to ask; nothing is done.
+    """
+    count = len(request.operations)
+    if not 1 <= count <= OPERATIONS_MAX:
+        text = f"must be 1 to {OPERATIONS_MAX}, not {count}"
+        raise ValidationFailed([Violation("operations", text)])
+    readers: dict[str, Read] = {
+        "deposit": decoder.deposit,
+        "withdraw": decoder.withdraw,
+        "transfer": decoder.transfer,
+        "create_hold": decoder.create_hold,
+        "capture_hold": decode.capture_hold,
+        "void_hold": decode.void_hold,
+        "reverse_transaction": decode.reverse_transaction,
+    }
+    commands: list[Command] = []
+    for index, operation in enumerate(request.operations):
+        name = operation.WhichOneof("request")
+        if name is None:
+            violation = Violation(f"operations[{index}]", "must be one of the requests")
+            raise ValidationFailed([violation])
+        if name == "deposit" and not (self_deposit or caller.acts_for_any):
+            raise NotAllowed(why="here only services deposit, not users themselves")
+        prefix = f"operations[{index}].{name}."
+        commands.append(readers[name](getattr(operation, name), caller, prefix))
+    _check_together(commands)
+    return Submission(commands, is_atomic=request.atomic)
+
+
+def _check_together(commands: list[Command]) -> None:
+    seen: set[str] = set()
+    for index, command in enumerate(commands):
+        if command.validate_only:
+            violation = Violation(f"operations[{index}]", "validate_only is not for batches")
+            raise ValidationFailed([violation])
+        if command.request_id in seen:
+            text = "the request_id stands in the batch twice"
+            raise ValidationFailed([Violation(f"operations[{index}]", text)])
+        seen.add(command.request_id)
+
+
+def response_of(
+    submission: Submission, results: list[Result], caller: Caller
+) -> ExecuteBatchResponse:
+    """
+    Write what became of each operation.
+
+    Raises:
+        WalletError: The batch is atomic and was refused, or could not be decided.
+    """
+    if submission.is_atomic:
+        for index, result in enumerate(results):
+            _raise_for_batch(index, result)
+    return ExecuteBatchResponse(
+        results=[
+            _result(command, result, caller)
+            for command, result in zip(submission.commands, results, strict=True)
+        ]
+    )
+
+
+def _raise_for_batch(index: int, result: Result) -> None:
+    """Raise for the operation that an atomic batch was refused for."""
+    if isinstance(result, Exception):
+        raise result
+    refusal = result.transaction.refusal
+    if isinstance(refusal, BatchRefused):
+        raise refusal
+    if refusal:
+        raise BatchRefused(failed_index=index, failed_reason=refusal.reason)
+
+
+def _result(command: Command, result: Result, caller: Caller) -> ExecuteBatchResponse.Result:
+    if isinstance(result, Outcome):
+        refusal = result.transaction.refusal
+        if refusal is None:
+            return ExecuteBatchResponse.Result(
+                transaction=encode.transaction(result, caller, viewed=viewpoint(command, result)),
+                hold=encode.hold(result.hold) if result.hold else None,
+                replayed=result.is_replayed,
+            )
+        refusal.values["transaction_id"] = result.transaction.transaction_id
+        return ExecuteBatchResponse.Result(error=status_of(refusal), replayed=result.is_replayed)
+    if isinstance(result, WalletError):
+        return ExecuteBatchResponse.Result(error=status_of(result))
+    raise result
+
+
+def viewpoint(command: Command, outcome: Outcome) -> str:
+    """
+    Name the user whose line a caller is shown.
+
+    That is whom they act for; for a hold or reversal themselves, or else whom the money left.
+    """
+    key = getattr(command, "source", None) or getattr(command, "target", None)
+    user_id: str = key.user_id if key else command.caller
+    if outcome.entries and outcome.entry_of(user_id) is None:
+        return outcome.entries[0].user_id
+    return user_id

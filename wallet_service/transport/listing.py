@@ -1,0 +1,69 @@
+"""Listing requests: page sizes, filters, and the text that ties a page token to its listing."""
+
+from typing import Protocol
+
+from google.protobuf.message import Message
+from wallet_client.v1 import types_pb2
+from wallet_client.v1.wallet_service_pb2 import ListTransactionsRequest
+
+from wallet_service.storage.history import LineFilter
+from wallet_service.transport.fields import time_us
+from wallet_service.transport.validation import Validation
+
+PAGE_SIZE_DEFAULT = 50
+PAGE_SIZE_MAX = 1000
+
+
+class _Request(Protocol):
+    @property
+    def page_size(self) -> int: ...
+
+
+def page_size_of(request: _Request) -> int:
+    """Read how many rows a page may have."""
+    validation = Validation()
+    validation.not_negative("page_size", request.page_size)
+    validation.finish()
+    return min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+
+
+def listing_of(request: Message, *key: str) -> str:
+    """Write everything that the pages of one listing share as text: its key and its filters."""
+    shared = type(request)()
+    shared.CopyFrom(request)
+    for field in ("user_id", "currency_code", "page_size", "page_token"):
+        shared.ClearField(field)
+    text = shared.SerializeToString(deterministic=True).hex()
+    return "\n".join((type(request).DESCRIPTOR.name, *key, text))
+
+
+def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> LineFilter:
+    """Read which lines of an account are asked for."""
+    validation = Validation()
+    validation.known("order", request.order, ListTransactionsRequest.Order)
+    for index, kind in enumerate(request.kinds):
+        validation.known(f"kinds[{index}]", kind, types_pb2.Transaction.Kind)
+    start_time = end_time = None
+    if request.HasField("start_time"):
+        start_time = time_us(validation, "start_time", request.start_time)
+    if request.HasField("end_time"):
+        end_time = time_us(validation, "end_time", request.end_time)
+    validation.user_id("counterparty_user_id", request.counterparty_user_id, may_be_empty=True)
+    bounds = []
+    for name in ("amount_at_least", "amount_at_most"):
+        bound: types_pb2.Money = getattr(request, name)
+        validation.same_currency(name, bound.currency_code, currency_code)
+        validation.not_negative(f"{name}.minor_units", bound.minor_units)
+        bounds.append(bound.minor_units if request.HasField(name) else None)
+    validation.metadata("metadata", request.metadata)
+    validation.finish()
+    names = [types_pb2.Transaction.Kind.Name(kind) for kind in request.kinds]
+    return LineFilter(
+        kinds=tuple(sorted(name.removeprefix("KIND_") for name in names)),
+        start_time=start_time,
+        end_time=end_time,
+        counterparty_user_id=request.counterparty_user_id or None,
+        amount_minor_min=bounds[0],
+        amount_minor_max=bounds[1],
+        metadata=dict(request.metadata),
+    )

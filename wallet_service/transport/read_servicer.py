@@ -1,0 +1,177 @@
+"""The methods that only look: decode, read, encode."""
+
+import grpc
+from wallet_client.v1 import types_pb2
+from wallet_client.v1.wallet_service_pb2 import (
+    GetBalanceRequest,
+    GetBalanceResponse,
+    GetHoldRequest,
+    GetHoldResponse,
+    GetTransactionRequest,
+    GetTransactionResponse,
+    ListBalancesRequest,
+    ListBalancesResponse,
+    ListHoldsRequest,
+    ListHoldsResponse,
+    ListTransactionsRequest,
+    ListTransactionsResponse,
+)
+from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceServicer
+
+from wallet_service.ledger.books import Account, Outcome
+from wallet_service.ledger.commands import AccountKey
+from wallet_service.ledger.errors import HoldNotFound, TransactionNotFound
+from wallet_service.storage.database import Database
+from wallet_service.storage.history import Line, read_entry, read_entry_at, read_page
+from wallet_service.storage.queries import (
+    read_account,
+    read_accounts,
+    read_hold,
+    read_holds,
+    read_outcome,
+)
+from wallet_service.transport import encode
+from wallet_service.transport.decode import Decoder, hold_id_of, transaction_id_of, user_id_of
+from wallet_service.transport.fields import time_us
+from wallet_service.transport.interceptors import current_call
+from wallet_service.transport.listing import line_filter_of, listing_of, page_size_of
+from wallet_service.transport.page_token import make_page_token, read_page_token
+from wallet_service.transport.validation import Validation
+
+
+class WalletReads(WalletServiceServicer):
+    """
+    Implements the reading half of `wallet.v1.WalletService`.
+
+    Args:
+        database: Answers.
+
+        decoder: Reads the requests.
+    """
+
+    def __init__(self, database: Database, decoder: Decoder) -> None:
+        self._database = database
+        self._decoder = decoder
+
+    def GetBalance(
+        self, request: GetBalanceRequest, context: grpc.ServicerContext
+    ) -> GetBalanceResponse:
+        """Read one balance, now or at a moment of the past."""
+        key = self._decoder.account(request, current_call().caller)
+        match request.WhichOneof("as_of"):
+            case "as_of_time":
+                balance = self._balance_at_time(request, key)
+            case "as_of_sequence":
+                balance = self._balance_at_sequence(request, key)
+            case _:
+                account = read_account(self._database, key) or Account(*key)
+                balance = encode.balance(account)
+        return GetBalanceResponse(balance=balance)
+
+    def _balance_at_time(self, request: GetBalanceRequest, key: AccountKey) -> types_pb2.Balance:
+        validation = Validation()
+        at_us = time_us(validation, "as_of_time", request.as_of_time)
+        validation.finish()
+        line = read_entry_at(self._database, key, at_us)
+        return encode.balance_at(key, line, time_us=at_us)
+
+    def _balance_at_sequence(
+        self, request: GetBalanceRequest, key: AccountKey
+    ) -> types_pb2.Balance:
+        sequence = request.as_of_sequence
+        validation = Validation()
+        validation.not_negative("as_of_sequence", sequence)
+        validation.finish()
+        line = read_entry(self._database, key, sequence) if sequence else None
+        validation.require(
+            "as_of_sequence",
+            f"the account has no entry {sequence} yet",
+            holds=line is not None or sequence == 0,
+        )
+        validation.finish()
+        return encode.balance_at(key, line, time_us=line.created_at if line else 0)
+
+    def ListBalances(
+        self, request: ListBalancesRequest, context: grpc.ServicerContext
+    ) -> ListBalancesResponse:
+        """Read all balances of a user."""
+        user_id = user_id_of(request.user_id, current_call().caller)
+        accounts = read_accounts(self._database, user_id)
+        return ListBalancesResponse(balances=map(encode.balance, accounts))
+
+    def GetTransaction(
+        self, request: GetTransactionRequest, context: grpc.ServicerContext
+    ) -> GetTransactionResponse:
+        """Read one transaction, if it is the caller's to see."""
+        caller = current_call().caller
+        outcome = read_outcome(self._database, transaction_id_of(request, caller))
+        if outcome is None or not caller.may_see(outcome):
+            raise TransactionNotFound
+        viewed = caller.user_id
+        if outcome.entries and outcome.entry_of(viewed) is None:
+            viewed = outcome.entries[0].user_id
+        return GetTransactionResponse(
+            transaction=encode.transaction(outcome, caller, viewed=viewed)
+        )
+
+    def ListTransactions(
+        self, request: ListTransactionsRequest, context: grpc.ServicerContext
+    ) -> ListTransactionsResponse:
+        """Read one page of an account's history."""
+        page_size = page_size_of(request)
+        key = self._decoder.account(request, current_call().caller)
+        line_filter = line_filter_of(request, key.currency_code)
+        listing = listing_of(request, *key)
+        page = read_page(
+            self._database,
+            key,
+            line_filter,
+            after=read_page_token(request.page_token, listing),
+            newest_first=request.order != ListTransactionsRequest.ORDER_OLDEST_FIRST,
+            page_size=page_size,
+        )
+        has_more = page.next_after is not None
+        return ListTransactionsResponse(
+            transactions=[self._view(line, key) for line in page.lines],
+            next_page_token=make_page_token(page.next_after, listing) if has_more else "",
+        )
+
+    def _view(self, line: Line, key: AccountKey) -> types_pb2.Transaction:
+        outcome = Outcome(line.transaction, (line.entry,), is_replayed=False)
+        return encode.transaction(outcome, current_call().caller, viewed=key.user_id)
+
+    def GetHold(self, request: GetHoldRequest, context: grpc.ServicerContext) -> GetHoldResponse:
+        """Read one hold, if it is the caller's to see."""
+        caller = current_call().caller
+        hold = read_hold(self._database, hold_id_of(request.hold_id))
+        if hold is None or not (
+            caller.acts_for_any or caller.user_id in {hold.user_id, hold.target_user_id}
+        ):
+            raise HoldNotFound
+        return GetHoldResponse(hold=encode.hold(hold))
+
+    def ListHolds(
+        self, request: ListHoldsRequest, context: grpc.ServicerContext
+    ) -> ListHoldsResponse:
+        """Read one page of an account's holds."""
+        page_size = page_size_of(request)
+        key = self._decoder.account(request, current_call().caller)
+        validation = Validation()
+        for index, state in enumerate(request.states):
+            validation.known(f"states[{index}]", state, types_pb2.HoldState)
+        validation.finish()
+        listing = listing_of(request, *key)
+        after = read_page_token(request.page_token, listing)
+        names = [types_pb2.HoldState.Name(state) for state in request.states]
+        holds = read_holds(
+            self._database,
+            key,
+            states=[name.removeprefix("HOLD_STATE_") for name in names],
+            after=after,
+            row_limit=page_size + 1,
+        )
+        token = ""
+        if len(holds) > page_size:
+            last = holds[page_size - 1]
+            token = make_page_token((last.created_at, last.hold_id), listing)
+        return ListHoldsResponse(holds=map(encode.hold, holds[:page_size]), next_page_token=token)
