@@ -124,7 +124,7 @@ def verify() -> None:
             _fail(f"DAMAGED {error}", code=1)
         typer.echo(
             f"wallet: proven: {counts.accounts} accounts, {counts.entries} entries,"
-            f" {counts.transactions} transactions"
+            f" {counts.transactions} transactions, {counts.holds} holds"
         )
 
 

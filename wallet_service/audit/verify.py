@@ -13,17 +13,23 @@ from sqlalchemy import Connection
 
 from wallet_service.ledger.books import EXTERNAL, Account, State, Transaction
 from wallet_service.ledger.chain import entry_hash, transaction_digest
+from wallet_service.ledger.commands import AccountKey, Kind
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
     Counts,
+    Reserved,
     StoredLine,
     count_rows,
     find_unwritten_side,
+    find_wrong_states,
+    read_reserved,
     stream_accounts,
     stream_lines,
     stream_transactions,
 )
 from wallet_service.storage.database import Database
+
+_MOVING = {Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.TRANSFER, Kind.CAPTURE, Kind.REVERSAL}
 
 #: Called with how many rows of how many are proven.
 Progress = Callable[[int, int], None]
@@ -56,17 +62,25 @@ def verify(database: Database, progress: Progress) -> Counts:
 
 def _proven_rows(connection: Connection) -> Iterator[object]:
     """Yield each row once it is proven."""
-    yield from _proven_accounts(stream_accounts(connection), stream_lines(connection))
+    reserved = read_reserved(connection)
+    yield from _proven_accounts(stream_accounts(connection), stream_lines(connection), reserved)
     for transaction in stream_transactions(connection):
         _prove_transaction(transaction)
         yield transaction
+    _prove_states(connection)
+
+
+def _prove_states(connection: Connection) -> None:
+    """Prove what the database can compare by itself: references, holds and reversals."""
     unwritten = find_unwritten_side(connection)
     if unwritten:
         _corrupt(_name(unwritten), "one of its entries is missing or belongs to another")
+    for row, problem in find_wrong_states(connection):
+        _corrupt(row, problem)
 
 
 def _proven_accounts(
-    accounts: Iterator[Account], lines: Iterator[StoredLine]
+    accounts: Iterator[Account], lines: Iterator[StoredLine], reserved: dict[AccountKey, Reserved]
 ) -> Iterator[Account | StoredLine]:
     """Walk both in the order of their keys, replaying each account's lines from nothing."""
     line = next(lines, None)
@@ -78,10 +92,12 @@ def _proven_accounts(
             line = next(lines, None)
         if line and _key(line) < (account.user_id, account.currency_code):
             break
-        _prove_account(account, replayed)
+        _prove_account(account, replayed, reserved.pop(account.key, Reserved(0, 0)))
         yield account
     if line:
         _corrupt(_line_name(line), "its account is missing")
+    for key in reserved:
+        _corrupt(f"holds of {key.user_id}/{key.currency_code}", "their account is missing")
 
 
 def _replay(account: Account, line: StoredLine) -> None:
@@ -101,6 +117,7 @@ def _replay(account: Account, line: StoredLine) -> None:
         _corrupt(name, f"does not agree with its transaction {entry.transaction_id}")
     if entry.created_at != transaction.created_at or entry.created_at < account.updated_at:
         _corrupt(name, f"created_at {entry.created_at} is not in order")
+    _prove_outflow(account, line, name)
     digest = transaction_digest(transaction)
     if entry.hash != entry_hash(entry, previous_hash=account.head_hash, digest=digest):
         _corrupt(name, f"its hash does not fit it or its transaction {entry.transaction_id}")
@@ -108,6 +125,24 @@ def _replay(account: Account, line: StoredLine) -> None:
     account.posted_minor = entry.balance_minor
     account.head_hash = entry.hash
     account.updated_at = entry.created_at
+    account.outflow_minor = entry.outflow_minor
+    account.outflow_count = entry.outflow_count
+
+
+def _prove_outflow(account: Account, line: StoredLine, name: str) -> None:
+    """Prove that an entry adds up what was spent: debits, less what reversals gave back."""
+    entry, transaction = line
+    assert transaction
+    added_minor = entry.outflow_minor - account.outflow_minor
+    added_count = entry.outflow_count - account.outflow_count
+    if transaction.kind == Kind.REVERSAL and entry.amount_minor > 0:
+        is_right = added_minor == -entry.amount_minor and added_count in {0, -1}
+    elif transaction.kind != Kind.REVERSAL and entry.amount_minor < 0:
+        is_right = (added_minor, added_count) == (-entry.amount_minor, 1)
+    else:
+        is_right = (added_minor, added_count) == (0, 0)
+    if not is_right:
+        _corrupt(name, f"outflow {entry.outflow_minor}/{entry.outflow_count} does not add up")
 
 
 def _sides(transaction: Transaction, user_id: str) -> list[tuple[int | None, int]]:
@@ -120,7 +155,7 @@ def _sides(transaction: Transaction, user_id: str) -> list[tuple[int | None, int
     return sides
 
 
-def _prove_account(account: Account, replayed: Account) -> None:
+def _prove_account(account: Account, replayed: Account, reserved: Reserved) -> None:
     name = f"accounts {account.user_id}/{account.currency_code}"
     if account.sequence != replayed.sequence:
         _corrupt(name, f"sequence is {account.sequence}, its last entry is #{replayed.sequence}")
@@ -129,6 +164,15 @@ def _prove_account(account: Account, replayed: Account) -> None:
         _corrupt(name, f"posted_minor is {account.posted_minor}, its entries give {expected}")
     if account.head_hash != replayed.head_hash:
         _corrupt(name, "head_hash is not its last entry's")
+    outflow = (account.outflow_minor, account.outflow_count)
+    if outflow != (replayed.outflow_minor, replayed.outflow_count):
+        _corrupt(name, f"outflow {outflow} is not its last entry's")
+    if (account.held_minor, account.open_holds) != reserved:
+        _corrupt(
+            name,
+            f"held_minor is {account.held_minor} in {account.open_holds} open holds,"
+            f" its holds give {reserved.minor} in {reserved.holds}",
+        )
     if account.available_minor < account.min_balance_minor:
         _corrupt(name, f"available {account.available_minor} is below its minimum")
 
@@ -140,7 +184,7 @@ def _prove_transaction(transaction: Transaction) -> None:
         (transaction.target_user_id, transaction.target_sequence),
     )
     has_entries = any(sequence is not None for _, sequence in sides)
-    moves_money = transaction.state == State.POSTED and transaction.amount_minor > 0
+    moves_money = transaction.state == State.POSTED and transaction.kind in _MOVING
     if moves_money and any(
         (sequence is None) != (user_id == EXTERNAL) for user_id, sequence in sides
     ):

@@ -5,13 +5,14 @@ Each takes the connection of a `Database.snapshot`, so that all of them see one 
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, cast, func, or_, select
 
-from wallet_service.ledger.books import Account, Entry, Transaction
+from wallet_service.ledger.books import Account, Entry, HoldState, State, Transaction
+from wallet_service.ledger.commands import AccountKey, Kind
 from wallet_service.storage.load import account_of, transaction_of
-from wallet_service.storage.schema import accounts, entries, transactions
+from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
 
 _ENTRY_COLUMNS = len(Entry._fields)
 _LINES = (
@@ -35,11 +36,19 @@ class Counts(NamedTuple):
     accounts: int
     entries: int
     transactions: int
+    holds: int
+
+
+class Reserved(NamedTuple):
+    """What an account's open holds reserve together, and how many they are."""
+
+    minor: int
+    holds: int
 
 
 def count_rows(connection: Connection) -> Counts:
     """Count all rows."""
-    tables = (accounts, entries, transactions)
+    tables = (accounts, entries, transactions, holds)
     return Counts(
         *(connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
     )
@@ -88,3 +97,75 @@ def find_unwritten_side(connection: Connection) -> Transaction | None:
         if row:
             return transaction_of(row)
     return None
+
+
+def read_reserved(connection: Connection) -> dict[AccountKey, Reserved]:
+    """Add up the open holds of each account that has any."""
+    remaining = holds.c.amount_minor - holds.c.captured_minor
+    statement = (
+        select(holds.c.user_id, holds.c.currency_code, func.sum(remaining), func.count())
+        .where(holds.c.state == HoldState.ACTIVE)
+        .group_by(holds.c.user_id, holds.c.currency_code)
+    )
+    return {
+        AccountKey(user_id, code): Reserved(int(minor), count)
+        for user_id, code, minor, count in connection.execute(statement)
+    }
+
+
+def find_wrong_states(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Yield holds and reversals that do not follow from the transactions, with what is wrong."""
+    captures = _sums(transactions.c.hold_id, Kind.CAPTURE).subquery("captures")
+    wrong_hold = (
+        select(holds.c.hold_id)
+        .outerjoin(captures, captures.c.id == holds.c.hold_id)
+        .outerjoin(transactions, transactions.c.transaction_id == holds.c.hold_id)
+        .where(
+            or_(
+                holds.c.captured_minor != func.coalesce(captures.c.total_minor, 0),
+                transactions.c.transaction_id.is_(None),
+                transactions.c.amount_minor != holds.c.amount_minor,
+                transactions.c.source_user_id != holds.c.user_id,
+                transactions.c.target_user_id.is_distinct_from(holds.c.target_user_id),
+                transactions.c.currency_code != holds.c.currency_code,
+            )
+        )
+        .limit(1)
+    )
+    for (hold_id,) in connection.execute(wrong_hold):
+        yield f"holds {hold_id}", "it does not follow from its transactions"
+    given_back = _sums(transactions.c.reversal_of, Kind.REVERSAL).subquery("given_back")
+    wrong_reversal = (
+        select(func.coalesce(reversals.c.transaction_id, given_back.c.id))
+        .select_from(
+            given_back.join(reversals, reversals.c.transaction_id == given_back.c.id, full=True)
+        )
+        .where(reversals.c.reversed_minor.is_distinct_from(given_back.c.total_minor))
+        .limit(1)
+    )
+    for (original_id,) in connection.execute(wrong_reversal):
+        yield f"reversals {original_id}", "reversed_minor is not the sum of its reversals"
+    missing_hold = (
+        select(transactions.c.transaction_id)
+        .outerjoin(holds, holds.c.hold_id == transactions.c.transaction_id)
+        .where(
+            transactions.c.kind == Kind.HOLD,
+            transactions.c.state == State.POSTED,
+            holds.c.hold_id.is_(None),
+        )
+        .limit(1)
+    )
+    for (hold_id,) in connection.execute(missing_hold):
+        yield f"holds {hold_id}", "missing"
+
+
+def _sums(name: ColumnElement[Any], kind: Kind) -> Select[Any]:
+    """Add up posted transactions of a kind by the id of what they refer to."""
+    return (
+        select(
+            name.label("id"),
+            cast(func.sum(transactions.c.amount_minor), BigInteger).label("total_minor"),
+        )
+        .where(transactions.c.kind == kind, transactions.c.state == State.POSTED)
+        .group_by(name)
+    )
