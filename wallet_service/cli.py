@@ -1,7 +1,8 @@
 """The `wallet` command."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,9 +12,14 @@ from sqlalchemy.exc import DBAPIError
 
 from wallet_service import server, workers
 from wallet_service.audit import verify as books
+from wallet_service.audit.export import export_ledger
+from wallet_service.audit.render import render
+from wallet_service.audit.statement import Period, parse_moment, stream_statement
 from wallet_service.development import make_token, quick_start
 from wallet_service.health import ask_health
+from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import LedgerCorrupt
+from wallet_service.ledger.money import EXPONENTS
 from wallet_service.logs import configure_logs
 from wallet_service.settings import Settings, SettingsError, load_settings
 from wallet_service.storage import migrate as schema
@@ -31,6 +37,23 @@ main = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+class StatementFormat(StrEnum):
+    """How a statement is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+class ExportFormat(StrEnum):
+    """How the ledger is written."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    BEANCOUNT = "beancount"
+
+
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -43,6 +66,8 @@ def _clear_failures() -> Iterator[None]:
         _fail(str(error), code=2)
     except (UnsafeDatabase, schema.SchemaOutOfDate) as error:
         _fail(f"WALLET_DATABASE_URL: {error}", code=1)
+    except LedgerCorrupt as error:
+        _fail(f"DAMAGED {error}", code=1)
     except DBAPIError as error:
         _fail(f"WALLET_DATABASE_URL: the database does not answer: {error.orig}", code=1)
 
@@ -110,22 +135,73 @@ def token(
 @main.command()
 def verify() -> None:
     """Prove the books: exit 0 with counts, or 1 naming the damaged row."""
-    columns = (TextColumn("proving"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with _clear_failures():
         database = server.open_from(load_settings())
         schema.check_schema(database)
-        try:
-            with Progress(*columns, console=_errors, disable=not _errors.is_terminal) as bar:
-                task = bar.add_task("")
-                counts = books.verify(
-                    database, lambda done, total: bar.update(task, completed=done, total=total)
-                )
-        except LedgerCorrupt as error:
-            _fail(f"DAMAGED {error}", code=1)
+        with _progress("proving") as progress:
+            counts = books.verify(database, progress)
         typer.echo(
             f"wallet: proven: {counts.accounts} accounts, {counts.entries} entries,"
             f" {counts.transactions} transactions, {counts.holds} holds"
         )
+
+
+@main.command()
+def statement(
+    user_id: Annotated[str, typer.Argument(metavar="USER", help="Whose account.")],
+    currency: Annotated[str | None, typer.Option(help="Which [WALLET_CURRENCY].")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="A date or RFC 3339 time.")
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="TIME", help="A date, that day included, or a time, excluded."
+        ),
+    ] = None,
+    *,
+    text_format: Annotated[StatementFormat, typer.Option("--format")] = StatementFormat.TABLE,
+) -> None:
+    """Print an account's statement: opening balance, lines, closing balance."""
+    with _clear_failures():
+        settings = load_settings()
+        period = Period(_moment("--from", start, is_end=False), _moment("--to", end, is_end=True))
+        key = AccountKey(user_id, currency or settings.currency)
+        if key.currency_code not in EXPONENTS:
+            raise SettingsError("--currency: not a current ISO 4217 currency code")
+        database = server.open_from(settings)
+        schema.check_schema(database)
+        for text in render(key, stream_statement(database, key, period), text_format):
+            typer.echo(text, nl=False)
+
+
+def _moment(option: str, text: str | None, *, is_end: bool) -> int | None:
+    try:
+        return None if text is None else parse_moment(text, is_end=is_end)
+    except ValueError as error:
+        raise SettingsError(f"{option}: neither a date nor an RFC 3339 time: {text}") from error
+
+
+@main.command()
+def export(
+    text_format: Annotated[ExportFormat, typer.Option("--format")] = ExportFormat.JSONL,
+) -> None:
+    """Print the whole ledger, as of one moment."""
+    with _clear_failures():
+        database = server.open_from(load_settings())
+        schema.check_schema(database)
+        with _progress("exporting") as progress:
+            for text in export_ledger(database, text_format, progress):
+                typer.echo(text, nl=False)
+
+
+@contextmanager
+def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal; nothing elsewhere."""
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_errors, disable=not _errors.is_terminal) as bar:
+        task = bar.add_task("")
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @main.command()

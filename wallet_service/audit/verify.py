@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from wallet_service.ledger.books import EXTERNAL, Account, State, Transaction
 from wallet_service.ledger.chain import entry_hash, transaction_digest
-from wallet_service.ledger.commands import AccountKey, Kind
+from wallet_service.ledger.commands import MOVING_KINDS, AccountKey, Kind
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
     Counts,
@@ -28,8 +28,6 @@ from wallet_service.storage.audit_queries import (
     stream_transactions,
 )
 from wallet_service.storage.database import Database
-
-_MOVING = {Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.TRANSFER, Kind.CAPTURE, Kind.REVERSAL}
 
 #: Called with how many rows of how many are proven.
 Progress = Callable[[int, int], None]
@@ -184,7 +182,7 @@ def _prove_transaction(transaction: Transaction) -> None:
         (transaction.target_user_id, transaction.target_sequence),
     )
     has_entries = any(sequence is not None for _, sequence in sides)
-    moves_money = transaction.state == State.POSTED and transaction.kind in _MOVING
+    moves_money = transaction.state == State.POSTED and transaction.kind in MOVING_KINDS
     if moves_money and any(
         (sequence is None) != (user_id == EXTERNAL) for user_id, sequence in sides
     ):

@@ -31,6 +31,12 @@ class Kind(StrEnum):
     UPDATE_ACCOUNT = "UPDATE_ACCOUNT"
 
 
+#: Kinds that change posted balances: each posted one has its entries.
+MOVING_KINDS = frozenset(
+    {Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.TRANSFER, Kind.CAPTURE, Kind.REVERSAL}
+)
+
+
 class AccountKey(NamedTuple):
     """Names an account: one user's balance in one currency."""
 

@@ -7,7 +7,18 @@ Each takes the connection of a `Database.snapshot`, so that all of them see one 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, cast, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    cast,
+    func,
+    or_,
+    select,
+)
 
 from wallet_service.ledger.books import Account, Entry, HoldState, State, Transaction
 from wallet_service.ledger.commands import AccountKey, Kind
@@ -61,15 +72,36 @@ def stream_accounts(connection: Connection) -> Iterator[Account]:
 
 def stream_lines(connection: Connection) -> Iterator[StoredLine]:
     """Read all entries, account by account and in sequence."""
-    for row in connection.execute(_LINES):
-        record = row[_ENTRY_COLUMNS:]
-        transaction = None if record[0] is None else transaction_of(record)
-        yield StoredLine(Entry._make(row[:_ENTRY_COLUMNS]), transaction)
+    return map(_stored_line, connection.execute(_LINES))
 
 
-def stream_transactions(connection: Connection) -> Iterator[Transaction]:
+def _stored_line(row: Row[Any]) -> StoredLine:
+    record = row[_ENTRY_COLUMNS:]
+    transaction = None if record[0] is None else transaction_of(record)
+    return StoredLine(Entry._make(row[:_ENTRY_COLUMNS]), transaction)
+
+
+def stream_account_lines(
+    connection: Connection, key: AccountKey, *, above: int, below: int
+) -> Iterator[StoredLine]:
+    """Read one account's entries between two sequences, both excluded."""
+    statement = _LINES.where(
+        entries.c.user_id == key.user_id,
+        entries.c.currency_code == key.currency_code,
+        entries.c.sequence > above,
+        entries.c.sequence < below,
+    )
+    return map(_stored_line, connection.execute(statement))
+
+
+def stream_transactions(
+    connection: Connection, *, in_time_order: bool = False
+) -> Iterator[Transaction]:
     """Read all transactions."""
-    return map(transaction_of, connection.execute(select(transactions)))
+    statement = select(transactions)
+    if in_time_order:
+        statement = statement.order_by(transactions.c.created_at, transactions.c.transaction_id)
+    return map(transaction_of, connection.execute(statement))
 
 
 def find_unwritten_side(connection: Connection) -> Transaction | None:

@@ -1,0 +1,140 @@
+"""
+The whole ledger as text: JSON lines, CSV, or a Beancount file.
+
+In Beancount a user's money is a liability of the operator's, `Liabilities:Wallet:…`, and the
+outside world is `Assets:External`; every account's balance is asserted at the end, so that
+Beancount proves the books once more by its own rules.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from wallet_service.ledger.books import EXTERNAL, State, Transaction
+from wallet_service.ledger.commands import MOVING_KINDS
+from wallet_service.ledger.money import decimal
+from wallet_service.storage.audit_queries import count_rows, stream_accounts, stream_transactions
+from wallet_service.storage.database import Database
+
+_US = 1_000_000
+_COLUMNS = [name for name in Transaction._fields if name != "digest"]
+_PLAIN = re.compile(r"[A-Za-z0-9]")
+
+#: Called with how many transactions of how many are written.
+Progress = Callable[[int, int], None]
+
+
+def export_ledger(database: Database, text_format: str, progress: Progress) -> Iterator[str]:
+    """
+    Write all transactions as of one moment, piece by piece.
+
+    Args:
+        database: Whose.
+
+        text_format: `jsonl`, `csv` or `beancount`.
+
+        progress: Called now and then.
+    """
+    with database.snapshot() as connection:
+        total = count_rows(connection).transactions
+        write = {"jsonl": _jsonl, "csv": _csv, "beancount": _beancount}[text_format]
+        yield from write(connection, _counted(connection, total, progress))
+
+
+def _counted(connection: Connection, total: int, progress: Progress) -> Iterator[Transaction]:
+    ordered = stream_transactions(connection, in_time_order=True)
+    for done, transaction in enumerate(ordered, start=1):
+        yield transaction
+        if done % 1000 == 0:
+            progress(done, total)
+    progress(total, total)
+
+
+def _jsonl(_connection: Connection, transactions: Iterator[Transaction]) -> Iterator[str]:
+    for transaction in transactions:
+        yield orjson.dumps(_record(transaction)).decode() + "\n"
+
+
+def _csv(_connection: Connection, transactions: Iterator[Transaction]) -> Iterator[str]:
+    yield _csv_line(_COLUMNS)
+    for transaction in transactions:
+        values = _record(transaction).values()
+        yield _csv_line(
+            [orjson.dumps(value).decode() if isinstance(value, dict) else value for value in values]
+        )
+
+
+def _csv_line(values: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
+
+
+def _record(transaction: Transaction) -> dict[str, Any]:
+    record = {name: getattr(transaction, name) for name in _COLUMNS}
+    record["created_at"] = _moment(transaction.created_at).isoformat()
+    return record
+
+
+def _beancount(connection: Connection, transactions: Iterator[Transaction]) -> Iterator[str]:
+    accounts = list(stream_accounts(connection))
+    newest = max((account.updated_at for account in accounts), default=0)
+    opening = _day(min((account.created_at for account in accounts), default=0))
+    yield f"{opening} open Assets:External\n"
+    for account in accounts:
+        name = _beancount_account(account.user_id)
+        yield f"{_day(account.created_at)} open {name}:{account.currency_code}\n"
+    for transaction in transactions:
+        if transaction.state == State.POSTED and transaction.kind in MOVING_KINDS:
+            yield _beancount_transaction(transaction)
+    for account in accounts:
+        amount = decimal(-account.posted_minor, account.currency_code)
+        name = f"{_beancount_account(account.user_id)}:{account.currency_code}"
+        closing = _day(newest) + timedelta(days=1)
+        yield f"{closing} balance {name} {amount} {account.currency_code}\n"
+
+
+def _beancount_transaction(transaction: Transaction) -> str:
+    """Write both sides of a transaction; what is owed to users is negative."""
+    code, words = transaction.currency_code, transaction.description
+    lines = [
+        f"{_day(transaction.created_at)} * {_quoted(transaction.kind)} {_quoted(words)}",
+        f"  transaction_id: {_quoted(transaction.transaction_id)}",
+    ]
+    for user_id, amount_minor in (
+        (transaction.source_user_id, transaction.amount_minor),
+        (transaction.target_user_id, -transaction.amount_minor),
+    ):
+        if user_id == EXTERNAL:
+            name = "Assets:External"
+        else:
+            name = f"{_beancount_account(str(user_id))}:{code}"
+        lines.append(f"  {name}  {decimal(amount_minor, code)} {code}")
+    return "\n".join(lines) + "\n\n"
+
+
+def _beancount_account(user_id: str) -> str:
+    """Spell a user id with the letters Beancount allows, so that no two become the same."""
+    spelled = "".join(
+        letter if _PLAIN.match(letter) else f"-{ord(letter):02X}" for letter in user_id
+    )
+    return f"Liabilities:Wallet:U{spelled}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _moment(time_us: int) -> datetime:
+    return datetime.fromtimestamp(time_us // _US, UTC) + timedelta(microseconds=time_us % _US)
+
+
+def _day(time_us: int) -> date:
+    return _moment(time_us).date()
