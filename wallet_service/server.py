@@ -7,8 +7,8 @@ import structlog
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from sqlalchemy.exc import DBAPIError
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from wallet_client.v1 import errors_pb2, wallet_admin_service_pb2, wallet_service_pb2
 from wallet_client.v1.wallet_admin_service_pb2_grpc import (
     add_WalletAdminServiceServicer_to_server,
@@ -23,7 +23,7 @@ from wallet_service.health import HealthMonitor
 from wallet_service.ledger.books import Rules
 from wallet_service.settings import Settings, SettingsError
 from wallet_service.storage.database import Database, open_database
-from wallet_service.storage.dialect import Limits
+from wallet_service.storage.dialect import Limits, UnsafeDatabase
 from wallet_service.storage.migrate import check_schema, migrate
 from wallet_service.transport.admin_servicer import WalletAdminServicer
 from wallet_service.transport.admission import Admission, CountingPool
@@ -171,7 +171,7 @@ def prepare_database(settings: Settings) -> Database:
         retry=retry_if_exception_type(DBAPIError),
         stop=stop_after_delay(DATABASE_WAIT_S),
         wait=wait_fixed(1),
-        before_sleep=lambda _state: _log.warning("waiting_for_database"),
+        before_sleep=_log_waiting,
         reraise=True,
     ):
         with attempt:
@@ -182,6 +182,11 @@ def prepare_database(settings: Settings) -> Database:
     return database
 
 
+def _log_waiting(state: RetryCallState) -> None:
+    assert state.outcome
+    _log.warning("waiting_for_database", cause=str(state.outcome.exception()))
+
+
 def open_from(settings: Settings) -> Database:
     """Prepare the pools that the settings ask for."""
     limits = Limits(
@@ -189,7 +194,10 @@ def open_from(settings: Settings) -> Database:
         statement_timeout_ms=settings.batch_timeout_ms,
         reader_pool_size=settings.reader_pool_size,
     )
-    return open_database(settings.database_url, limits)
+    try:
+        return open_database(settings.database_url, limits)
+    except (ArgumentError, UnsafeDatabase, OSError, ValueError) as error:
+        raise SettingsError(f"WALLET_DATABASE_URL: {error}") from error
 
 
 def _engine(settings: Settings, database: Database) -> GroupCommit:

@@ -50,6 +50,10 @@ class Dialect(Protocol):
         """Raise `UnsafeDatabase` where a committed change could be lost."""
         ...
 
+    def takes_writes(self, connection: Connection) -> bool:
+        """Ask, on a reading connection, whether the database is one that can be written."""
+        ...
+
     def begin_snapshot(self, connection: Connection) -> Connection:
         """Make all that follows on a reading connection see one moment of the books."""
         ...

@@ -102,6 +102,11 @@ def check_durability(connection: Connection) -> None:
             raise UnsafeDatabase(f"PostgreSQL has {name} = off: an answered change could be lost")
 
 
+def takes_writes(connection: Connection) -> bool:
+    """Ask whether this is the primary, not a standby that only follows it."""
+    return not connection.scalar(select(func.pg_is_in_recovery()))
+
+
 def begin_snapshot(connection: Connection) -> Connection:
     """Make all that follows see one moment, without a time limit."""
     snapshot = connection.execution_options(isolation_level="REPEATABLE READ")

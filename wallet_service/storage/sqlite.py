@@ -91,6 +91,11 @@ def check_durability(connection: Connection) -> None:
         )
 
 
+def takes_writes(connection: Connection) -> bool:
+    """Ask for a sign of life; who can read the file can write it."""
+    return connection.scalar(select(1)) == 1
+
+
 def begin_snapshot(connection: Connection) -> Connection:
     """Make all that follows see one moment."""
     connection.exec_driver_sql("BEGIN")

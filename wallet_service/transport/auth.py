@@ -27,6 +27,7 @@ from wallet_service.transport.validation import is_user_id
 
 SCOPE_ACT_FOR_ANY = "wallet:act-for-any"
 SCOPE_ADMIN = "wallet:admin"
+SCOPES = frozenset({SCOPE_ACT_FOR_ANY, SCOPE_ADMIN})
 
 _CLOCK_SKEW_S = 10
 _CACHED_TOKENS_MAX = 10_000
