@@ -1,5 +1,6 @@
 """Health that follows the database, both ways; and asking a server for it."""
 
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,10 +32,14 @@ class HealthMonitor:
         self._database = database
         self._services = ["", *services]
         # Its own thread: probes are answered however many calls wait.
+        pool = ThreadPoolExecutor(1, thread_name_prefix="health")
         self.servicer = health.HealthServicer(
-            experimental_non_blocking=True,
-            experimental_thread_pool=ThreadPoolExecutor(1, thread_name_prefix="health"),
+            experimental_non_blocking=True, experimental_thread_pool=pool
         )
+        # The library gives the pool to Watch only.
+        check = functools.partial(self.servicer.Check)
+        check.experimental_thread_pool = pool  # type: ignore[attr-defined]
+        self.servicer.Check = check
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="health-monitor", daemon=True)
 
@@ -47,7 +52,8 @@ class HealthMonitor:
         """Say NOT_SERVING from now on."""
         self._stopping.set()
         self.servicer.enter_graceful_shutdown()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _watch(self) -> None:
         while not self._stopping.wait(_INTERVAL_S):

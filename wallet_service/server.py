@@ -1,12 +1,13 @@
 """One worker: a threaded gRPC server with its engine and its database pools."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import structlog
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from wallet_client.v1 import errors_pb2, wallet_admin_service_pb2, wallet_service_pb2
@@ -32,6 +33,7 @@ from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import (
     Authentication,
     Deadlines,
+    Decoding,
     Errors,
     RequestLog,
 )
@@ -53,13 +55,16 @@ _CHANNEL_OPTIONS = {
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.min_ping_interval_without_data_ms": 10_000,
     "grpc.max_concurrent_streams": 1000,
-    "grpc.max_metadata_size": 8 * 1024,
+    # Above the longest token: from here to the hard limit gRPC refuses calls at random.
+    "grpc.max_metadata_size": 12 * 1024,
     "grpc.absolute_max_metadata_size": 16 * 1024,
     "grpc.server_handshake_timeout_ms": 10_000,
     # A worker added later gets its share of the load once connections are made anew.
     "grpc.max_connection_age_ms": 30 * 60 * 1000,
     "grpc.max_connection_age_grace_ms": 60_000,
 }
+
+_REFLECTION_THREADS = 2
 
 _log = structlog.get_logger()
 
@@ -106,6 +111,7 @@ class WalletServer:
             Errors(),
             Authentication(verifier),
             Deadlines(self._settings.default_deadline_ms / 1000),
+            Decoding(),
         ]
 
     def _add_services(self) -> None:
@@ -121,7 +127,14 @@ class WalletServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if self._settings.reflection:
             names = [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, self._server)
+            reflector = reflection.ReflectionServicer(names)
+            # Its streams need no token and stay as long as they like: not on the calls' threads.
+            explain = functools.partial(reflector.ServerReflectionInfo)
+            explain.experimental_thread_pool = ThreadPoolExecutor(  # type: ignore[attr-defined]
+                _REFLECTION_THREADS, thread_name_prefix="reflection"
+            )
+            reflector.ServerReflectionInfo = explain
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, self._server)
 
     def start(self) -> int:
         """

@@ -9,13 +9,12 @@ shows that.
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from sqlalchemy import Connection
-
 from wallet_service.ledger.books import EXTERNAL, Account, State, Transaction
 from wallet_service.ledger.chain import entry_hash, transaction_digest
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
     Counts,
+    Snapshot,
     StoredLine,
     count_rows,
     find_unwritten_side,
@@ -54,7 +53,7 @@ def verify(database: Database, progress: Progress) -> Counts:
     return counts
 
 
-def _proven_rows(connection: Connection) -> Iterator[object]:
+def _proven_rows(connection: Snapshot) -> Iterator[object]:
     """Yield each row once it is proven."""
     yield from _proven_accounts(stream_accounts(connection), stream_lines(connection))
     for transaction in stream_transactions(connection):

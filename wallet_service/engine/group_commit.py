@@ -79,7 +79,7 @@ class GroupCommit:
         return _answer(call)
 
     def _wait(self, call: _Call) -> None:
-        if call.woken.acquire(timeout=max(0.0, call.deadline - time.monotonic())):
+        if call.woken.acquire(timeout=_remaining_s(call)):
             return
         with self._mutex:
             if call.result is None and not call.leads:
@@ -125,9 +125,15 @@ class GroupCommit:
             self._has_leader = False
 
 
+def _remaining_s(call: _Call) -> float:
+    return min(max(0.0, call.deadline - time.monotonic()), threading.TIMEOUT_MAX)
+
+
 def _answer(call: _Call) -> Outcome:
-    if call.result is None:
+    # Read once: a leader may still answer a caller who gave up.
+    result = call.result
+    if result is None:
         raise AssertionError("woken without an answer")
-    if isinstance(call.result, Exception):
-        raise call.result
-    return call.result
+    if isinstance(result, Exception):
+        raise result
+    return result

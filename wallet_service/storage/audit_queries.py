@@ -13,6 +13,9 @@ from wallet_service.ledger.books import Account, Entry, Transaction
 from wallet_service.storage.load import account_of, transaction_of
 from wallet_service.storage.schema import accounts, entries, transactions
 
+#: What `Database.snapshot` lends.
+Snapshot = Connection
+
 _ENTRY_COLUMNS = len(Entry._fields)
 _LINES = (
     select(entries, transactions)

@@ -32,7 +32,7 @@ class Limits:
     lock_timeout_ms: int = 500
     statement_timeout_ms: int = 5000
     reader_pool_size: int = 8
-    pool_timeout_s: float = 3.0
+    pool_timeout_s: int = 3
 
 
 class UnsafeDatabase(Exception):

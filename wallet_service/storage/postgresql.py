@@ -64,6 +64,7 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     # Timeouts of the session never cut a COMMIT: the server stops counting before it commits.
     writer = create_engine(
         url,
+        hide_parameters=True,
         isolation_level="READ COMMITTED",
         pool_size=1,
         max_overflow=1,
@@ -71,6 +72,7 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     )
     reader = create_engine(
         url,
+        hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         pool_size=limits.reader_pool_size,
         max_overflow=0,

@@ -54,10 +54,16 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     # The one lock is everybody's: there is no command to blame, so it is worth the whole wait.
     connect_args = {"timeout": limits.statement_timeout_ms / 1000, "check_same_thread": False}
     writer = create_engine(
-        url, poolclass=QueuePool, pool_size=1, max_overflow=1, connect_args=connect_args
+        url,
+        hide_parameters=True,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=1,
+        connect_args=connect_args,
     )
     reader = create_engine(
         url,
+        hide_parameters=True,
         poolclass=QueuePool,
         pool_size=limits.reader_pool_size,
         max_overflow=0,

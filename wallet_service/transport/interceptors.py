@@ -1,7 +1,7 @@
 """
 What happens around every call, each concern once.
 
-Outermost first: `RequestLog`, `Errors`, `Authentication`, `Deadlines`. gRPC calls
+Outermost first: `RequestLog`, `Errors`, `Authentication`, `Deadlines`, `Decoding`. gRPC calls
 `intercept_service` on its one serving thread, so each method's handler is wrapped once and
 remembered; the work is done around the handler, on the call's own thread.
 """
@@ -73,11 +73,13 @@ def abort(
 ) -> NoReturn:
     """End a call with an error and its details."""
     status = status_of(error)
-    context.set_trailing_metadata((*trailers, (_DETAILS_KEY, status.SerializeToString())))
+    context.set_trailing_metadata(
+        (*trailers, (_DETAILS_KEY, status.SerializeToString(deterministic=True)))
+    )
     context.abort(code_of(error), status.message)
 
 
-class _CallInterceptor(grpc.ServerInterceptor):
+class _HandlerInterceptor(grpc.ServerInterceptor):
     """Wraps the handler of each of the wallet's methods, once."""
 
     def __init__(self) -> None:
@@ -96,6 +98,14 @@ class _CallInterceptor(grpc.ServerInterceptor):
         if wrapped is None:
             wrapped = self._wrapped[details.method] = self._wrap(details.method, handler)
         return wrapped
+
+    @abstractmethod
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        """Return a handler that does this interceptor's part too."""
+
+
+class _CallInterceptor(_HandlerInterceptor):
+    """Does something before and after each call."""
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         assert handler.unary_unary
@@ -139,25 +149,7 @@ class RequestLog(_CallInterceptor):
 
 
 class Errors(_CallInterceptor):
-    """Turns requests from bytes and errors into statuses; nothing else leaves a handler."""
-
-    def _wrap(self, method: str, handler: Handler) -> Handler:
-        # gRPC answers undecodable bytes with INTERNAL before any handler runs; here they are what
-        # they are, an invalid argument.
-        deserialize, inner = handler.request_deserializer, handler.unary_unary
-        assert deserialize
-        assert inner
-
-        def decode(data: bytes, context: grpc.ServicerContext) -> Any:
-            try:
-                request = deserialize(data)
-            except DecodeError as error:
-                violation = Violation("request", f"these bytes are not a {method} request")
-                raise ValidationFailed([violation]) from error
-            return inner(request, context)
-
-        behavior = functools.partial(self.around, method, decode)
-        return grpc.unary_unary_rpc_method_handler(behavior, None, handler.response_serializer)
+    """Turns errors into statuses; nothing else leaves a handler."""
 
     def around(
         self, method: str, behavior: Behavior, request: Any, context: grpc.ServicerContext
@@ -231,3 +223,27 @@ class Deadlines(_CallInterceptor):
             raise DeadlineExceeded
         current_call().deadline = time.monotonic() + remaining_s
         return behavior(request, context)
+
+
+class Decoding(_HandlerInterceptor):
+    """
+    Turns bytes into requests, innermost: nothing that a stranger sends is parsed.
+
+    gRPC itself would answer undecodable bytes with INTERNAL before any handler runs; here they are
+    what they are, an invalid argument.
+    """
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        deserialize, inner = handler.request_deserializer, handler.unary_unary
+        assert deserialize
+        assert inner
+
+        def decode(data: bytes, context: grpc.ServicerContext) -> Any:
+            try:
+                request = deserialize(data)
+            except DecodeError as error:
+                violation = Violation("request", f"these bytes are not a {method} request")
+                raise ValidationFailed([violation]) from error
+            return inner(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(decode, None, handler.response_serializer)

@@ -13,7 +13,7 @@ from wallet_service.ledger.errors import PageTokenInvalid
 
 _VERSION = b"\x01"
 _CHECK_LENGTH = 8
-_LENGTH = len(_VERSION) + 8 + _CHECK_LENGTH
+_SEQUENCE_MAX = 2**63 - 1
 
 
 def make_page_token(sequence: int, listing: str) -> str:
@@ -42,10 +42,11 @@ def read_page_token(token: str, listing: str) -> int | None:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise PageTokenInvalid(field="page_token") from error
-    body, check = raw[:-_CHECK_LENGTH], raw[-_CHECK_LENGTH:]
-    if len(raw) != _LENGTH or check != _check(body, listing) or body[:1] != _VERSION:
+    sequence = int.from_bytes(raw[1:-_CHECK_LENGTH], "big")
+    # Base64 has several spellings of the same bytes; only the one we made is ours.
+    if sequence > _SEQUENCE_MAX or token != make_page_token(sequence, listing):
         raise PageTokenInvalid(field="page_token")
-    return int.from_bytes(body[1:], "big")
+    return sequence
 
 
 def _check(body: bytes, listing: str) -> bytes:

@@ -12,7 +12,7 @@ METADATA_KEY_LENGTH_MAX = 64
 METADATA_VALUE_LENGTH_MAX = 256
 
 #: Violations named in one answer: more would not fit the trailers it travels in.
-VIOLATIONS_MAX = 20
+VIOLATIONS_MAX = 12
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _USER_ID = re.compile(r"[!-?A-~][!-~]{0,127}")
@@ -109,6 +109,9 @@ class Validation:
 
             CurrencyUnsupported: Only the currency is.
         """
+        if self._violations and self._currency_error:
+            field = str(self._currency_error.values["field"])
+            self.require(field, "must be a current ISO 4217 currency code", holds=False)
         if self._violations:
             raise ValidationFailed(self._violations[:VIOLATIONS_MAX])
         if self._currency_error:
