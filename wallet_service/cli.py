@@ -24,6 +24,7 @@ from wallet_service.logs import configure_logs
 from wallet_service.settings import Settings, SettingsError, load_settings
 from wallet_service.storage import migrate as schema
 from wallet_service.storage.dialect import UnsafeDatabase
+from wallet_service.transport.auth import SCOPES
 from wallet_service.transport.validation import is_user_id
 
 _TOKEN_TTL_S = 3600
@@ -129,6 +130,9 @@ def token(
             raise SettingsError(
                 "USER_ID: must be 1 to 128 visible ASCII characters and not begin with '@'"
             )
+        for name in scope or ():
+            if name not in SCOPES:
+                raise SettingsError(f"--scope: {name} is none of {', '.join(sorted(SCOPES))}")
         typer.echo(make_token(load_settings(), user_id, scopes=scope or (), ttl_s=ttl))
 
 

@@ -1,6 +1,7 @@
 """The files of trust: keys that tokens are checked with, and the server's own certificate."""
 
 import functools
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,7 @@ from wallet_service.settings import Settings, SettingsError, read_file, signing_
 from wallet_service.transport.keys import (
     FetchedKeys,
     Keys,
+    VerificationKey,
     fetch_jwks,
     key_of_pem,
     key_of_secret,
@@ -22,18 +24,31 @@ def token_keys(settings: Settings) -> Keys:
     """Find the keys that tokens are checked with."""
     if settings.jwt_jwks_url:
         return FetchedKeys(functools.partial(fetch_jwks, settings.jwt_jwks_url))
-    try:
-        if settings.jwt_jwks_file:
-            content = read_file("jwt_jwks_file", settings.jwt_jwks_file)
-            keys = keys_of_jwks_file(content)
-        elif settings.jwt_public_key_file:
-            pem = read_file("jwt_public_key_file", settings.jwt_public_key_file)
-            keys = [key_of_pem(pem)]
-        else:
-            keys = [key_of_secret(signing_secret(settings))]
-    except ValueError as error:
-        raise SettingsError(f"token keys: {error}") from error
+    if settings.jwt_jwks_file:
+        keys = _keys_in("jwt_jwks_file", settings.jwt_jwks_file, keys_of_jwks_file)
+    elif settings.jwt_public_key_file:
+        path = settings.jwt_public_key_file
+        keys = _keys_in("jwt_public_key_file", path, lambda pem: [key_of_pem(pem)])
+    else:
+        keys = [signing_key(settings)]
     return lambda: keys
+
+
+def signing_key(settings: Settings) -> VerificationKey:
+    """Return the service's own secret, which both signs and checks; raises `SettingsError`."""
+    try:
+        return key_of_secret(signing_secret(settings))
+    except ValueError as error:
+        raise SettingsError(f"WALLET_JWT_SECRET_FILE: {error}") from error
+
+
+def _keys_in(
+    setting: str, path: Path, read: Callable[[bytes], list[VerificationKey]]
+) -> list[VerificationKey]:
+    try:
+        return read(read_file(setting, path))
+    except ValueError as error:
+        raise SettingsError(f"WALLET_{setting.upper()}: {error}") from error
 
 
 def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
@@ -49,6 +64,8 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     files = [cert_file, key_file]
     if settings.tls_client_ca_file:
         files.append(settings.tls_client_ca_file)
+        read_file("tls_client_ca_file", settings.tls_client_ca_file)
+    _check_pair(cert_file, key_file)
     read_at = [_times(files)]
 
     def configuration() -> grpc.ServerCertificateConfiguration:
@@ -72,6 +89,18 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         cast("Callable[[], grpc.ServerCertificateConfiguration]", changed_configuration),
         require_client_authentication=settings.tls_client_ca_file is not None,
     )
+
+
+def _check_pair(cert_file: Path, key_file: Path) -> None:
+    """Check early what gRPC would only report as an address it cannot listen on."""
+    read_file("tls_cert_file", cert_file)
+    read_file("tls_key_file", key_file)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, "")
+    except ssl.SSLError as error:
+        raise SettingsError(
+            f"WALLET_TLS_CERT_FILE: no certificate for the key in WALLET_TLS_KEY_FILE: {error}"
+        ) from error
 
 
 def _times(files: list[Path]) -> list[int]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import jwt
 import uuid_utils
 
-from wallet_service.settings import Settings, signing_secret
+from wallet_service.credentials import signing_key
+from wallet_service.settings import Settings
 
 _DAY_S = 24 * 3600
 
@@ -38,7 +39,8 @@ def make_token(
         "exp": now + ttl_s,
         "scope": " ".join(scopes),
     }
-    return jwt.encode(claims, signing_secret(settings), algorithm="HS256")
+    key = signing_key(settings)
+    return jwt.encode(claims, key.key, algorithm=key.algorithm)
 
 
 def quick_start(settings: Settings, address: str) -> str:

@@ -1,9 +1,11 @@
 """Health that follows the database, both ways; and asking a server for it."""
 
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from cryptography import x509
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
@@ -13,6 +15,7 @@ from wallet_service.storage.queries import ping
 
 _INTERVAL_S = 1.0
 _TIMEOUT_S = 3
+_HOST = "127.0.0.1"
 
 
 class HealthMonitor:
@@ -29,10 +32,14 @@ class HealthMonitor:
         self._database = database
         self._services = ["", *services]
         # Its own thread: probes are answered however many calls wait.
+        pool = ThreadPoolExecutor(1, thread_name_prefix="health")
         self.servicer = health.HealthServicer(
-            experimental_non_blocking=True,
-            experimental_thread_pool=ThreadPoolExecutor(1, thread_name_prefix="health"),
+            experimental_non_blocking=True, experimental_thread_pool=pool
         )
+        # The library gives the pool to Watch only.
+        check = functools.partial(self.servicer.Check)
+        check.experimental_thread_pool = pool  # type: ignore[attr-defined]
+        self.servicer.Check = check
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="health-monitor", daemon=True)
 
@@ -45,7 +52,8 @@ class HealthMonitor:
         """Say NOT_SERVING from now on."""
         self._stopping.set()
         self.servicer.enter_graceful_shutdown()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _watch(self) -> None:
         while not self._stopping.wait(_INTERVAL_S):
@@ -72,11 +80,15 @@ def ask_health(settings: Settings) -> str:
     """
     host, _, port = settings.listen.rpartition(":")
     # A server that listens everywhere answers here.
-    target = f"127.0.0.1:{port}" if host in {"0.0.0.0", "[::]"} else settings.listen  # noqa: S104
+    target = f"{_HOST}:{port}" if host in {"0.0.0.0", "[::]"} else settings.listen  # noqa: S104
     if settings.tls_cert_file:
         roots = read_file("tls_cert_file", settings.tls_cert_file)
-        credentials = grpc.ssl_channel_credentials(roots)
-        channel = grpc.secure_channel(target, credentials)
+        key = settings.tls_key_file and read_file("tls_key_file", settings.tls_key_file)
+        # Where client certificates are demanded, the server's own has to do.
+        own = (key, roots) if settings.tls_client_ca_file else (None, None)
+        credentials = grpc.ssl_channel_credentials(roots, *own)
+        options = [("grpc.ssl_target_name_override", _name_in(roots))]
+        channel = grpc.secure_channel(target, credentials, options)
     else:
         channel = grpc.insecure_channel(target)
     with channel:
@@ -86,3 +98,14 @@ def ask_health(settings: Settings) -> str:
         except grpc.RpcError as error:
             return f"no answer from {target}: {error.details()}"
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
+
+
+def _name_in(certificate: bytes) -> str:
+    """Return a host name that a certificate is good for: its server is called by address here."""
+    extensions = x509.load_pem_x509_certificate(certificate).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return _HOST
+    hosts = names.get_values_for_type(x509.DNSName)
+    return hosts[0].replace("*", "wallet") if hosts else _HOST

@@ -1,14 +1,15 @@
 """One worker: a threaded gRPC server with its engine and its database pools."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import structlog
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-from sqlalchemy.exc import DBAPIError
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from wallet_client.v1 import errors_pb2, wallet_admin_service_pb2, wallet_service_pb2
 from wallet_client.v1.wallet_admin_service_pb2_grpc import (
     add_WalletAdminServiceServicer_to_server,
@@ -24,7 +25,7 @@ from wallet_service.health import HealthMonitor
 from wallet_service.ledger.books import Rules
 from wallet_service.settings import Settings, SettingsError
 from wallet_service.storage.database import Database, open_database
-from wallet_service.storage.dialect import Limits
+from wallet_service.storage.dialect import Limits, UnsafeDatabase
 from wallet_service.storage.migrate import check_schema, migrate
 from wallet_service.transport.admin_servicer import WalletAdminServicer
 from wallet_service.transport.admission import Admission, CountingPool
@@ -56,13 +57,16 @@ _CHANNEL_OPTIONS = {
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.http2.min_ping_interval_without_data_ms": 10_000,
     "grpc.max_concurrent_streams": 1000,
-    "grpc.max_metadata_size": 8 * 1024,
+    # Above the longest token: from here to the hard limit gRPC refuses calls at random.
+    "grpc.max_metadata_size": 12 * 1024,
     "grpc.absolute_max_metadata_size": 16 * 1024,
     "grpc.server_handshake_timeout_ms": 10_000,
     # A worker added later gets its share of the load once connections are made anew.
     "grpc.max_connection_age_ms": 30 * 60 * 1000,
     "grpc.max_connection_age_grace_ms": 60_000,
 }
+
+_REFLECTION_THREADS = 2
 
 _log = structlog.get_logger()
 
@@ -137,7 +141,14 @@ class WalletServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if self._settings.reflection:
             names = [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, self._server)
+            reflector = reflection.ReflectionServicer(names)
+            # Its streams need no token and stay as long as they like: not on the calls' threads.
+            explain = functools.partial(reflector.ServerReflectionInfo)
+            explain.experimental_thread_pool = ThreadPoolExecutor(  # type: ignore[attr-defined]
+                _REFLECTION_THREADS, thread_name_prefix="reflection"
+            )
+            reflector.ServerReflectionInfo = explain
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, self._server)
 
     def start(self) -> int:
         """
@@ -191,7 +202,7 @@ def prepare_database(settings: Settings) -> Database:
         retry=retry_if_exception_type(DBAPIError),
         stop=stop_after_delay(DATABASE_WAIT_S),
         wait=wait_fixed(1),
-        before_sleep=lambda _state: _log.warning("waiting_for_database"),
+        before_sleep=_log_waiting,
         reraise=True,
     ):
         with attempt:
@@ -202,6 +213,11 @@ def prepare_database(settings: Settings) -> Database:
     return database
 
 
+def _log_waiting(state: RetryCallState) -> None:
+    assert state.outcome
+    _log.warning("waiting_for_database", cause=str(state.outcome.exception()))
+
+
 def open_from(settings: Settings) -> Database:
     """Prepare the pools that the settings ask for."""
     limits = Limits(
@@ -209,7 +225,10 @@ def open_from(settings: Settings) -> Database:
         statement_timeout_ms=settings.batch_timeout_ms,
         reader_pool_size=settings.reader_pool_size,
     )
-    return open_database(settings.database_url, limits)
+    try:
+        return open_database(settings.database_url, limits)
+    except (ArgumentError, UnsafeDatabase, OSError, ValueError) as error:
+        raise SettingsError(f"WALLET_DATABASE_URL: {error}") from error
 
 
 def _engine(settings: Settings, database: Database) -> GroupCommit:

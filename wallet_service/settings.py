@@ -5,6 +5,7 @@ Only `cli` and `server` see this module; everything below is handed what it need
 """
 
 import contextlib
+import difflib
 import ipaddress
 import os
 import secrets
@@ -112,6 +113,13 @@ class Settings(BaseSettings):
             raise ValueError("must be HOST:PORT")
         return value
 
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://")):
+            raise ValueError("must be an https:// (or http://) address")
+        return value
+
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
@@ -161,6 +169,7 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         SettingsError: The first thing that is wrong, with its variable's name.
     """
+    _refuse_misspelt_variables()
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]
@@ -170,6 +179,15 @@ def load_settings(**overrides: object) -> Settings:
         if not first["loc"]:
             raise SettingsError(message) from error
         raise SettingsError(f"{_PREFIX}{str(first['loc'][0]).upper()}: {message}") from error
+
+
+def _refuse_misspelt_variables() -> None:
+    """Raise for a variable that is nearly a setting's: its value would be silently ignored."""
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in sorted(set(os.environ) - known):
+        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        if name.startswith(_PREFIX) and meant:
+            raise SettingsError(f"{name}: no such setting, is {meant[0]} meant?")
 
 
 def signing_secret(settings: Settings) -> bytes:

@@ -14,12 +14,16 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection
 
 from wallet_service.ledger.books import EXTERNAL, State, Transaction
 from wallet_service.ledger.commands import MOVING_KINDS
 from wallet_service.ledger.money import decimal
-from wallet_service.storage.audit_queries import count_rows, stream_accounts, stream_transactions
+from wallet_service.storage.audit_queries import (
+    Snapshot,
+    count_rows,
+    stream_accounts,
+    stream_transactions,
+)
 from wallet_service.storage.database import Database
 
 _US = 1_000_000
@@ -47,7 +51,7 @@ def export_ledger(database: Database, text_format: str, progress: Progress) -> I
         yield from write(connection, _counted(connection, total, progress))
 
 
-def _counted(connection: Connection, total: int, progress: Progress) -> Iterator[Transaction]:
+def _counted(connection: Snapshot, total: int, progress: Progress) -> Iterator[Transaction]:
     ordered = stream_transactions(connection, in_time_order=True)
     for done, transaction in enumerate(ordered, start=1):
         yield transaction
@@ -56,12 +60,12 @@ def _counted(connection: Connection, total: int, progress: Progress) -> Iterator
     progress(total, total)
 
 
-def _jsonl(_connection: Connection, transactions: Iterator[Transaction]) -> Iterator[str]:
+def _jsonl(_connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:
     for transaction in transactions:
         yield orjson.dumps(_record(transaction)).decode() + "\n"
 
 
-def _csv(_connection: Connection, transactions: Iterator[Transaction]) -> Iterator[str]:
+def _csv(_connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:
     yield _csv_line(_COLUMNS)
     for transaction in transactions:
         values = _record(transaction).values()
@@ -82,7 +86,7 @@ def _record(transaction: Transaction) -> dict[str, Any]:
     return record
 
 
-def _beancount(connection: Connection, transactions: Iterator[Transaction]) -> Iterator[str]:
+def _beancount(connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:
     accounts = list(stream_accounts(connection))
     newest = max((account.updated_at for account in accounts), default=0)
     opening = _day(min((account.created_at for account in accounts), default=0))

@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection
-
 from wallet_service.ledger.books import EXTERNAL, Entry
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import LedgerCorrupt
-from wallet_service.storage.audit_queries import StoredLine, stream_account_lines
+from wallet_service.storage.audit_queries import Snapshot, StoredLine, stream_account_lines
 from wallet_service.storage.database import Database
 from wallet_service.storage.moments import Moment, find_positions
 
@@ -66,7 +64,7 @@ def stream_statement(database: Database, key: AccountKey, period: Period) -> Ite
 
 
 def _ends(
-    connection: Connection, key: AccountKey, period: Period
+    connection: Snapshot, key: AccountKey, period: Period
 ) -> tuple[Entry | None, Entry | None]:
     """Find the last entries before the period and before its end."""
     first = Moment(key, period.start or 0)

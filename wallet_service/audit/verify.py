@@ -9,8 +9,6 @@ shows that.
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from sqlalchemy import Connection
-
 from wallet_service.ledger.books import EXTERNAL, Account, State, Transaction
 from wallet_service.ledger.chain import entry_hash, transaction_digest
 from wallet_service.ledger.commands import MOVING_KINDS, AccountKey, Kind
@@ -18,6 +16,7 @@ from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
     Counts,
     Reserved,
+    Snapshot,
     StoredLine,
     count_rows,
     find_unwritten_side,
@@ -58,7 +57,7 @@ def verify(database: Database, progress: Progress) -> Counts:
     return counts
 
 
-def _proven_rows(connection: Connection) -> Iterator[object]:
+def _proven_rows(connection: Snapshot) -> Iterator[object]:
     """Yield each row once it is proven."""
     reserved = read_reserved(connection)
     yield from _proven_accounts(stream_accounts(connection), stream_lines(connection), reserved)
@@ -68,7 +67,7 @@ def _proven_rows(connection: Connection) -> Iterator[object]:
     _prove_states(connection)
 
 
-def _prove_states(connection: Connection) -> None:
+def _prove_states(connection: Snapshot) -> None:
     """Prove what the database can compare by itself: references, holds and reversals."""
     unwritten = find_unwritten_side(connection)
     if unwritten:

@@ -92,13 +92,14 @@ class GroupCommit:
             self._wait(call)
         if call.leads:
             self._lead(call)
-        if isinstance(call.answer, Exception):
-            raise call.answer
-        assert call.answer is not None, "woken without an answer"
-        return call.answer
+        answer = call.answer  # read once: a leader may still answer a caller who gave up
+        assert answer is not None, "woken without an answer"
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _wait(self, call: _Call) -> None:
-        if call.woken.acquire(timeout=max(0.0, call.deadline - time.monotonic())):
+        if call.woken.acquire(timeout=_remaining_s(call)):
             return
         with self._mutex:
             if call.answer is None and not call.leads:
@@ -144,3 +145,7 @@ class GroupCommit:
                     return
                 self._pending.popleft()
             self._has_leader = False
+
+
+def _remaining_s(call: _Call) -> float:
+    return min(max(0.0, call.deadline - time.monotonic()), threading.TIMEOUT_MAX)

@@ -8,6 +8,7 @@ id is already recorded answers what was recorded.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
@@ -18,14 +19,29 @@ from wallet_service.storage.database import BatchFailed, CommitInDoubt, RolledBa
 
 Execute = Callable[[Sequence[Submission]], list[list[Result]]]
 
-#: How often a batch of several is run whole while others keep it from committing.
-WHOLE_BATCH_ATTEMPTS_MAX = 3
+#: How often a whole batch is run while others keep it from committing; its parts get one try each,
+#: so that the time suffices to find the one that the others wait for.
+WHOLE_BATCH_ATTEMPTS_MAX = 2
 
 _log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class _Part:
+    """Some of a batch's submissions, by index. A COMMIT in doubt may have written them already."""
+
+    indexes: list[int]
+    attempts_max: int = 1
+    is_in_doubt: bool = False
+
+    def halves(self) -> list["_Part"]:
+        middle = len(self.indexes) // 2
+        halves = (self.indexes[:middle], self.indexes[middle:])
+        return [_Part(indexes, is_in_doubt=self.is_in_doubt) for indexes in halves]
+
+
 def settle(
-    execute: Execute, submissions: Sequence[Submission], *, timeout_s: float
+    execute: Execute, batch: Sequence[Submission], *, timeout_s: float
 ) -> list[list[Result]]:
     """
     Answer every submission of a batch.
@@ -33,7 +49,7 @@ def settle(
     Args:
         execute: Runs some submissions in one database transaction.
 
-        submissions: At least one.
+        batch: At least one submission.
 
         timeout_s: How long to keep trying; the last try may end later.
 
@@ -43,42 +59,45 @@ def settle(
     """
     deadline = time.monotonic() + timeout_s
     results: dict[int, list[Result]] = {}
-    parts = deque([list(range(len(submissions)))])
+    parts = deque([_Part(list(range(len(batch))), WHOLE_BATCH_ATTEMPTS_MAX)])
     while parts:
         part = parts.popleft()
         try:
-            answers = _attempt(execute, [submissions[index] for index in part], deadline)
+            answers = _attempt(execute, batch, part, deadline)
         except Exception as error:  # noqa: BLE001 (the fault of one must not fail the others)
-            if len(part) > 1 and _may_be_ones_fault(error) and time.monotonic() < deadline:
-                middle = len(part) // 2
-                parts += [part[:middle], part[middle:]]
+            may_split = len(part.indexes) > 1 and time.monotonic() < deadline
+            if may_split and not isinstance(error, DatabaseUnavailable):
+                parts += part.halves()
                 continue
-            answers = [[error] * len(submissions[index].commands) for index in part]
-        results.update(zip(part, answers, strict=True))
-    return [results[index] for index in range(len(submissions))]
+            certain = _certain(error, part)
+            answers = [[certain] * len(batch[index].commands) for index in part.indexes]
+        results.update(zip(part.indexes, answers, strict=True))
+    return [results[index] for index in range(len(batch))]
 
 
-def _may_be_ones_fault(error: Exception) -> bool:
-    return not isinstance(error, DatabaseUnavailable | OutcomeUnknown)
+def _certain(error: Exception, part: _Part) -> Exception:
+    """Tell no more than is known: what may have been written has not failed."""
+    if not part.is_in_doubt:
+        return error
+    _log.error("fault_while_in_doubt", exc_info=error)
+    return OutcomeUnknown()
 
 
 def _attempt(
-    execute: Execute, submissions: Sequence[Submission], deadline: float
+    execute: Execute, batch: Sequence[Submission], part: _Part, deadline: float
 ) -> list[list[Result]]:
     """Run one part with full jitter between tries; raise the public error once it is no use."""
-    was_in_doubt = False
+    submissions = [batch[index] for index in part.indexes]
 
     def stop(state: RetryCallState) -> bool:
-        nonlocal was_in_doubt
         assert state.outcome
         error = state.outcome.exception()
-        was_in_doubt = was_in_doubt or isinstance(error, CommitInDoubt)
+        part.is_in_doubt = part.is_in_doubt or isinstance(error, CommitInDoubt)
         _log.warning("batch_failed", submissions=len(submissions), cause=repr(error))
         if time.monotonic() >= deadline:
             return True
-        is_contended = isinstance(error, RolledBack) and not was_in_doubt
-        may_split = is_contended and len(submissions) > 1
-        return may_split and state.attempt_number >= WHOLE_BATCH_ATTEMPTS_MAX
+        may_split = isinstance(error, RolledBack) and len(submissions) > 1
+        return may_split and state.attempt_number >= part.attempts_max
 
     retrying = Retrying(
         retry=retry_if_exception_type(BatchFailed),
@@ -88,9 +107,7 @@ def _attempt(
     )
     try:
         return retrying(execute, submissions)
+    except RolledBack as error:
+        raise Contention from error
     except BatchFailed as error:
-        if was_in_doubt:
-            raise OutcomeUnknown from error
-        if isinstance(error, RolledBack):
-            raise Contention from error
         raise DatabaseUnavailable from error

@@ -188,6 +188,7 @@ def _decide_withdraw(books: Books, command: Withdraw) -> Outcome:
 
 
 def _decide_transfer(books: Books, command: Transfer) -> Outcome:
+    assert command.source != command.target, "a transfer to oneself is refused when it is read"
     source = books.account(command.source)
     target = books.account(command.target)
     amount_minor = _resolved_minor(command, source)

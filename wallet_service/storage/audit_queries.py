@@ -25,6 +25,9 @@ from wallet_service.ledger.commands import AccountKey, Kind
 from wallet_service.storage.load import account_of, transaction_of
 from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
 
+#: What `Database.snapshot` lends.
+Snapshot = Connection
+
 _ENTRY_COLUMNS = len(Entry._fields)
 _LINES = (
     select(entries, transactions)

@@ -32,7 +32,7 @@ class Limits:
     lock_timeout_ms: int = 500
     statement_timeout_ms: int = 5000
     reader_pool_size: int = 8
-    pool_timeout_s: float = 3.0
+    pool_timeout_s: int = 3
 
 
 class UnsafeDatabase(Exception):
@@ -48,6 +48,10 @@ class Dialect(Protocol):
 
     def check_durability(self, connection: Connection) -> None:
         """Raise `UnsafeDatabase` where a committed change could be lost."""
+        ...
+
+    def takes_writes(self, connection: Connection) -> bool:
+        """Ask, on a reading connection, whether the database is one that can be written."""
         ...
 
     def begin_snapshot(self, connection: Connection) -> Connection:

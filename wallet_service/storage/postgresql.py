@@ -65,6 +65,7 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     # Timeouts of the session never cut a COMMIT: the server stops counting before it commits.
     writer = create_engine(
         url,
+        hide_parameters=True,
         isolation_level="READ COMMITTED",
         pool_size=1,
         max_overflow=1,
@@ -72,6 +73,7 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     )
     reader = create_engine(
         url,
+        hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         pool_size=limits.reader_pool_size,
         max_overflow=0,
@@ -101,6 +103,11 @@ def check_durability(connection: Connection) -> None:
     for name in ("fsync", "full_page_writes", "synchronous_commit"):
         if connection.scalar(select(func.current_setting(name))) == "off":
             raise UnsafeDatabase(f"PostgreSQL has {name} = off: an answered change could be lost")
+
+
+def takes_writes(connection: Connection) -> bool:
+    """Ask whether this is the primary, not a standby that only follows it."""
+    return not connection.scalar(select(func.pg_is_in_recovery()))
 
 
 def begin_snapshot(connection: Connection) -> Connection:

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, sele
 
 from wallet_service.ledger.books import Account, Hold, Outcome, Transaction
 from wallet_service.ledger.commands import AccountKey
+from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.storage.database import Database
 from wallet_service.storage.load import account_of, hold_of, load_outcomes, transaction_of
 from wallet_service.storage.schema import CHANGES_ACCOUNT, accounts, holds, transactions
@@ -144,5 +145,13 @@ def _is_before(
 
 
 def ping(database: Database) -> None:
-    """Ask the database for a sign of life; raises as `Database.read` does."""
-    database.read(lambda look: look.execute(select(1)).one())
+    """
+    Ask the database whether it takes writes.
+
+    Raises:
+        DatabaseUnavailable: It does not answer, or is a standby.
+
+        Overloaded: As `Database.read`.
+    """
+    if not database.read(database.dialect.takes_writes):
+        raise DatabaseUnavailable

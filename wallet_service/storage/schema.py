@@ -54,6 +54,7 @@ accounts = Table(
         "posted_minor - held_minor >= min_balance_minor", name="accounts_available_above_minimum"
     ),
     CheckConstraint("sequence >= 0", name="accounts_sequence_not_negative"),
+    CheckConstraint("posted_minor <= 9000000000000000000", name="accounts_posted_within_limit"),
     # Free space on each page lets a balance change in place, without touching the index.
     postgresql_with={"fillfactor": "50"},
     comment="One user's balance in one currency: the sum of its entries",
@@ -97,6 +98,7 @@ transactions = Table(
     # The id is derived from caller and request id: this key is what makes a request happen once.
     PrimaryKeyConstraint("transaction_id", name="transactions_pkey"),
     CheckConstraint("amount_minor >= 0", name="transactions_amount_not_negative"),
+    CheckConstraint("source_user_id <> target_user_id", name="transactions_sides_differ"),
     CheckConstraint(
         "(state = 'REFUSED') = (refusal_reason IS NOT NULL)", name="transactions_refusal_has_reason"
     ),

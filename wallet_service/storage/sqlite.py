@@ -58,10 +58,16 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     # The one lock is everybody's: there is no command to blame, so it is worth the whole wait.
     connect_args = {"timeout": limits.statement_timeout_ms / 1000, "check_same_thread": False}
     writer = create_engine(
-        url, poolclass=QueuePool, pool_size=1, max_overflow=1, connect_args=connect_args
+        url,
+        hide_parameters=True,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=1,
+        connect_args=connect_args,
     )
     reader = create_engine(
         url,
+        hide_parameters=True,
         poolclass=QueuePool,
         pool_size=limits.reader_pool_size,
         max_overflow=0,
@@ -93,6 +99,11 @@ def check_durability(connection: Connection) -> None:
             f"SQLite has journal_mode = {journal_mode}, synchronous = {synchronous};"
             " wal and 2 (FULL) are needed: use a file on a local disk"
         )
+
+
+def takes_writes(connection: Connection) -> bool:
+    """Ask for a sign of life; who can read the file can write it."""
+    return connection.scalar(select(1)) == 1
 
 
 def begin_snapshot(connection: Connection) -> Connection:

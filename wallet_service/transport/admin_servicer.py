@@ -30,7 +30,7 @@ from wallet_service.transport import encode
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import current_call
 from wallet_service.transport.listing import listing_of, page_size_of
-from wallet_service.transport.page_token import make_page_token, read_page_token
+from wallet_service.transport.page_token import Part, make_page_token, read_page_token
 from wallet_service.transport.servicer import run
 from wallet_service.transport.validation import Validation
 
@@ -98,7 +98,7 @@ class WalletAdminServicer(WalletAdminServiceServicer):
             validation.known(f"states[{index}]", state, types_pb2.AccountState)
         validation.finish()
         listing = listing_of(request, request.user_id, request.currency_code)
-        after = read_page_token(request.page_token, listing)
+        after = read_page_token(request.page_token, listing, Part.NAME, Part.NAME)
         names = [types_pb2.AccountState.Name(state) for state in request.states]
         accounts = read_account_page(
             self._database,
@@ -122,10 +122,11 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         page_size = page_size_of(request)
         key = self._decoder.any_account(request, current_call().caller)
         listing = listing_of(request, *key)
+        after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)
         records = read_account_changes(
             self._database,
             key,
-            after=read_page_token(request.page_token, listing),
+            after=(after[0], after[1]) if after else None,
             row_limit=page_size + 1,
         )
         page = records[:page_size]

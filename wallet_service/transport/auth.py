@@ -27,11 +27,13 @@ from wallet_service.transport.validation import is_user_id
 
 SCOPE_ACT_FOR_ANY = "wallet:act-for-any"
 SCOPE_ADMIN = "wallet:admin"
+SCOPES = frozenset({SCOPE_ACT_FOR_ANY, SCOPE_ADMIN})
 
 _CLOCK_SKEW_S = 10
+_EXPIRES_AT_MAX = 2**53  # what a JSON number can say exactly
 _CACHED_TOKENS_MAX = 10_000
 _TOKEN_LENGTH_MAX = 8192
-_TYPES = {None, "jwt", "at+jwt"}
+_TYPES = {"jwt", "at+jwt", "application/at+jwt"}
 
 #: The scope each method needs; None: any valid token. A method that is missing here cannot be
 #: served.
@@ -178,6 +180,8 @@ def _caller(claims: dict[str, Any]) -> Caller:
     if not isinstance(expires_at, int | float) or not isinstance(scope, str):
         raise TokenInvalid
     if not isinstance(subject, str) or not is_user_id(subject):
+        raise TokenInvalid
+    if expires_at > _EXPIRES_AT_MAX:
         raise TokenInvalid
     if expires_at <= time.time():  # skewed clocks excuse `nbf` and `iat`, never expiry
         raise TokenExpired

@@ -73,7 +73,9 @@ def abort(
 ) -> NoReturn:
     """End a call with an error and its details."""
     status = status_of(error)
-    context.set_trailing_metadata((*trailers, (_DETAILS_KEY, status.SerializeToString())))
+    context.set_trailing_metadata(
+        (*trailers, (_DETAILS_KEY, status.SerializeToString(deterministic=True)))
+    )
     context.abort(code_of(error), status.message)
 
 
@@ -233,7 +235,7 @@ class Deadlines(_CallInterceptor):
 
 class Decoding(_HandlerInterceptor):
     """
-    Reads the request from its bytes, innermost, where errors become statuses.
+    Turns bytes into requests, innermost: nothing that a stranger sends is parsed.
 
     gRPC itself would answer undecodable bytes with INTERNAL before any handler runs; here they are
     what they are, an invalid argument.

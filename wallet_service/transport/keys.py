@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from wallet_service.ledger.errors import KeysUnavailable
 
-#: For how long a checked token, or a set of fetched keys, is trusted without another look.
-RECHECK_S = 60
+#: For how long a checked token, and the keys it was checked with, are each trusted without another
+#: look: a withdrawn key is of no use after twice that.
+RECHECK_S = 30
 KEYS_AGE_S_MAX = 3600
 _RETRY_S = 5
 _FETCH_TIMEOUT_S = 3
@@ -59,14 +60,16 @@ class FetchedKeys:
         self._keys: Sequence[VerificationKey] = ()
 
     def __call__(self) -> Sequence[VerificationKey]:
-        """Return the keys that are valid now."""
-        with self._mutex:
-            now = time.monotonic()
-            if now >= self._next_look:
-                self._refresh(now)
-            if now - self._fetched_at > KEYS_AGE_S_MAX:
-                raise KeysUnavailable
-            return self._keys
+        """Return the keys that are valid now, waiting for the source only where there are none."""
+        if time.monotonic() >= self._next_look and self._mutex.acquire(blocking=not self._keys):
+            try:
+                if time.monotonic() >= self._next_look:
+                    self._refresh(time.monotonic())
+            finally:
+                self._mutex.release()
+        if time.monotonic() - self._fetched_at > KEYS_AGE_S_MAX:
+            raise KeysUnavailable
+        return self._keys
 
     def _refresh(self, now: float) -> None:
         try:
@@ -98,6 +101,8 @@ def keys_of_jwks(jwks: Any) -> list[VerificationKey]:
     Raises:
         jwt.PyJWTError: Not a JWKS.
     """
+    if not isinstance(jwks, dict):
+        raise jwt.PyJWKSetError("not a JSON object")
     keys = [
         VerificationKey(algorithm, key.key, key.key_id)
         for key in jwt.PyJWKSet.from_dict(jwks).keys

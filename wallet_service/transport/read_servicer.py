@@ -35,7 +35,7 @@ from wallet_service.transport.decode import Decoder, hold_id_of, transaction_id_
 from wallet_service.transport.fields import time_us
 from wallet_service.transport.interceptors import current_call
 from wallet_service.transport.listing import line_filter_of, listing_of, page_size_of
-from wallet_service.transport.page_token import make_page_token, read_page_token
+from wallet_service.transport.page_token import Part, make_page_token, read_page_token
 from wallet_service.transport.validation import Validation
 
 
@@ -122,18 +122,19 @@ class WalletReads(WalletServiceServicer):
         key = self._decoder.account(request, current_call().caller)
         line_filter = line_filter_of(request, key.currency_code)
         listing = listing_of(request, *key)
+        after = read_page_token(request.page_token, listing, Part.NUMBER)
         page = read_page(
             self._database,
             key,
             line_filter,
-            after=read_page_token(request.page_token, listing),
+            after=after[0] if after else None,
             newest_first=request.order != ListTransactionsRequest.ORDER_OLDEST_FIRST,
             page_size=page_size,
         )
         has_more = page.next_after is not None
         return ListTransactionsResponse(
             transactions=[self._view(line, key) for line in page.lines],
-            next_page_token=make_page_token(page.next_after, listing) if has_more else "",
+            next_page_token=make_page_token((page.next_after,), listing) if has_more else "",
         )
 
     def _view(self, line: Line, key: AccountKey) -> types_pb2.Transaction:
@@ -161,13 +162,13 @@ class WalletReads(WalletServiceServicer):
             validation.known(f"states[{index}]", state, types_pb2.HoldState)
         validation.finish()
         listing = listing_of(request, *key)
-        after = read_page_token(request.page_token, listing)
+        after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)
         names = [types_pb2.HoldState.Name(state) for state in request.states]
         holds = read_holds(
             self._database,
             key,
             states=[name.removeprefix("HOLD_STATE_") for name in names],
-            after=after,
+            after=(after[0], after[1]) if after else None,
             row_limit=page_size + 1,
         )
         token = ""

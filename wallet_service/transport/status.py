@@ -76,5 +76,5 @@ def _violations(error: WalletError) -> list[BadRequest.FieldViolation]:
 
 def _pack(detail: Message) -> Any:
     packed = Any()
-    packed.Pack(detail)
+    packed.Pack(detail, deterministic=True)
     return packed

@@ -13,7 +13,7 @@ METADATA_KEY_LENGTH_MAX = 64
 METADATA_VALUE_LENGTH_MAX = 256
 
 #: Violations named in one answer: more would not fit the trailers it travels in.
-VIOLATIONS_MAX = 20
+VIOLATIONS_MAX = 12
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 _USER_ID = re.compile(r"[!-?A-~][!-~]{0,127}")
@@ -23,6 +23,11 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 def is_user_id(text: str) -> bool:
     """Tell whether a user may be named so. `@…` are the service's own names."""
     return _USER_ID.fullmatch(text) is not None
+
+
+def is_id(text: str) -> bool:
+    """Tell whether this is a UUID as the ledger writes them."""
+    return _UUID.fullmatch(text) is not None
 
 
 class Validation:
@@ -61,7 +66,7 @@ class Validation:
 
     def transaction_id(self, field: str, text: str) -> None:
         """Check the ledger's name of a transaction or hold."""
-        self.require(field, "must be a UUID", holds=_UUID.fullmatch(text) is not None)
+        self.require(field, "must be a UUID", holds=is_id(text))
 
     def amount_minor(self, field: str, amount_minor: int) -> None:
         """Check how much is to be moved."""
@@ -142,6 +147,9 @@ class Validation:
 
             CurrencyUnsupported: Only the currency is.
         """
+        if self._violations and self._currency_error:
+            field = str(self._currency_error.values["field"])
+            self.require(field, "must be a current ISO 4217 currency code", holds=False)
         if self._violations:
             raise ValidationFailed(self._violations[:VIOLATIONS_MAX])
         if self._currency_error:

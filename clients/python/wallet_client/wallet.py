@@ -273,4 +273,7 @@ class Wallet:
 
 
 def _may_succeed_later(error: BaseException) -> bool:
-    return isinstance(error, grpc.RpcError) and getattr(error, "code", lambda: None)() in _RETRYABLE
+    if not isinstance(error, grpc.RpcError):
+        return False
+    failure = error_from(error)
+    return failure.code in _RETRYABLE or failure.reason == "OVERLOADED"

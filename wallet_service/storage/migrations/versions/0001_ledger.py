@@ -15,6 +15,12 @@ _id = sa.Uuid(as_uuid=False)
 
 
 def upgrade() -> None:
+    _create_accounts()
+    _create_transactions()
+    _create_entries()
+
+
+def _create_accounts() -> None:
     op.create_table(
         "accounts",
         sa.Column("user_id", _name, nullable=False),
@@ -34,9 +40,15 @@ def upgrade() -> None:
             name="accounts_available_above_minimum",
         ),
         sa.CheckConstraint("sequence >= 0", name="accounts_sequence_not_negative"),
+        sa.CheckConstraint(
+            "posted_minor <= 9000000000000000000", name="accounts_posted_within_limit"
+        ),
         postgresql_with={"fillfactor": "50"},
         comment="One user's balance in one currency: the sum of its entries",
     )
+
+
+def _create_transactions() -> None:
     op.create_table(
         "transactions",
         sa.Column("transaction_id", _id, nullable=False),
@@ -60,12 +72,16 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("transaction_id", name="transactions_pkey"),
         sa.CheckConstraint("amount_minor >= 0", name="transactions_amount_not_negative"),
+        sa.CheckConstraint("source_user_id <> target_user_id", name="transactions_sides_differ"),
         sa.CheckConstraint(
             "(state = 'REFUSED') = (refusal_reason IS NOT NULL)",
             name="transactions_refusal_has_reason",
         ),
         comment="Every accepted or refused request, for ever",
     )
+
+
+def _create_entries() -> None:
     op.create_table(
         "entries",
         sa.Column("user_id", _name, nullable=False),

@@ -1,0 +1,272 @@
+"""Each `wallet` command, run as an operator runs it: its output, its exit code, its complaints."""
+
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness.authority import issue_certificate
+from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
+from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.tokens import token
+from wallet_client import NotAllowed, Wallet
+
+RELEASE = re.compile(r"wallet: the schema is at version \d{4}\n")
+TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+\n")
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: StartedPostgres | GivenPostgres) -> Iterator[str]:
+    """A PostgreSQL database without any table."""
+    url = create_database(postgres)
+    yield url
+    drop_database(postgres, url)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def _run(
+    *arguments: str, directory: Path, database_url: str = "", **settings: object
+) -> "subprocess.CompletedProcess[str]":
+    url = database_url or f"sqlite:///{directory / 'wallet.db'}"
+    environment = wallet_environment(directory, url, **settings)
+    return run_wallet(*arguments, directory=directory, environment=environment)
+
+
+def _assert_one_clear_line(
+    outcome: "subprocess.CompletedProcess[str]", code: int, *parts: str
+) -> None:
+    """Make sure that a command complained in one line, not with a stack of code."""
+    assert outcome.returncode == code, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    complaint = outcome.stderr.splitlines()[-1]
+    assert complaint.startswith("wallet: ")
+    assert all(part in complaint for part in parts), complaint
+
+
+def test_token_prints_a_token_and_nothing_else(tmp_path: Path) -> None:
+    outcome = _run("token", "alice", directory=tmp_path)
+
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert TOKEN.fullmatch(outcome.stdout)
+
+
+def test_a_printed_token_works_within_its_scopes(sqlite_url: str, tmp_path: Path) -> None:
+    plain = _run("token", "alice", directory=tmp_path).stdout.strip()
+    scopes = ("--scope", "wallet:admin", "--scope", "wallet:act-for-any")
+    scoped = _run("token", "shop", *scopes, directory=tmp_path).stdout.strip()
+
+    with (
+        ServerProcess(tmp_path, sqlite_url) as server,
+        Wallet(server.target, plain, plaintext=True) as alice,
+        Wallet(server.target, scoped, plaintext=True) as shop,
+    ):
+        assert alice.deposit(100).transaction.target_user_id == "alice"
+        assert shop.open_account("bob").account.balance.user_id == "bob"
+        assert shop.balance(user_id="alice").posted.minor_units == 100
+        with pytest.raises(NotAllowed) as refused:
+            alice.open_account("bob")
+        assert refused.value.reason == "SCOPE_MISSING"
+
+
+def test_token_refuses_a_name_that_no_user_can_have(tmp_path: Path) -> None:
+    outcome = _run("token", "@external", directory=tmp_path)
+
+    assert outcome.stdout == ""
+    _assert_one_clear_line(outcome, 2, "USER_ID")
+
+
+def test_token_needs_the_key_that_tokens_are_signed_with(tmp_path: Path) -> None:
+    outcome = _run(
+        "token",
+        "alice",
+        directory=tmp_path,
+        jwt_secret_file="",
+        jwt_jwks_url="https://login.invalid/jwks",
+    )
+
+    assert outcome.stdout == ""
+    _assert_one_clear_line(outcome, 2, "WALLET_JWT_SECRET_FILE")
+
+
+@pytest.mark.parametrize("command", [("token", "alice"), ("serve",)], ids=["token", "serve"])
+def test_a_secret_that_could_be_guessed_is_refused(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "short").write_text("hunter2")
+
+    outcome = _run(*command, directory=tmp_path, jwt_secret_file=tmp_path / "short")
+
+    assert outcome.stdout == ""
+    _assert_one_clear_line(outcome, 2, "WALLET_JWT_SECRET_FILE", "32")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("workers", "0"),
+        ("listen", "50051"),
+        ("listen", "127.0.0.1:65536"),
+        ("currency", "XXX"),
+        ("self_deposit", "perhaps"),
+        ("log_level", "loud"),
+        ("jwt_secret_file", "missing"),
+        ("database_url", "wallet.db"),
+        ("database_url", "mysql://root@localhost/wallet"),
+        ("database_url", "sqlite://"),
+        ("database_url", "sqlite:///jwt-secret/wallet.db"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, setting: str, value: str) -> None:
+    outcome = _run("serve", directory=tmp_path, **{setting: value})
+
+    assert outcome.stdout == ""
+    _assert_one_clear_line(outcome, 2, f"WALLET_{setting.upper()}")
+
+
+def test_an_address_of_keys_that_is_none_is_named(tmp_path: Path) -> None:
+    outcome = _run(
+        "token", "alice", directory=tmp_path, jwt_secret_file="", jwt_jwks_url="login.invalid"
+    )
+
+    _assert_one_clear_line(outcome, 2, "WALLET_JWT_JWKS_URL")
+
+
+@pytest.mark.parametrize("setting", ["jwt_public_key_file", "jwt_jwks_file"])
+@pytest.mark.parametrize("content", [None, "not a key"], ids=["missing", "garbage"])
+def test_a_wrong_key_file_is_named(tmp_path: Path, setting: str, content: str | None) -> None:
+    if content:
+        (tmp_path / "keys").write_text(content)
+
+    outcome = _run("serve", directory=tmp_path, jwt_secret_file="", **{setting: tmp_path / "keys"})
+
+    _assert_one_clear_line(outcome, 2, f"WALLET_{setting.upper()}")
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"], ids=["missing", "garbage"])
+def test_a_wrong_certificate_is_named(tmp_path: Path, content: str | None) -> None:
+    issued = issue_certificate(tmp_path, "wallet.example")
+    wrong = tmp_path / "wrong.crt"
+    if content:
+        wrong.write_text(content)
+
+    outcome = _run("serve", directory=tmp_path, tls_cert_file=wrong, tls_key_file=issued.key_file)
+
+    _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE")
+
+
+def test_half_a_pair_of_tls_files_is_refused(tmp_path: Path) -> None:
+    outcome = _run("serve", directory=tmp_path, tls_cert_file="server.crt")
+
+    _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE", "WALLET_TLS_KEY_FILE")
+
+
+def test_plaintext_for_other_machines_must_be_allowed(tmp_path: Path) -> None:
+    outcome = _run("serve", "--listen", "0.0.0.0:0", directory=tmp_path)
+
+    _assert_one_clear_line(outcome, 2, "WALLET_LISTEN", "--insecure")
+
+
+def test_a_secret_of_our_own_making_serves_this_machine_only(tmp_path: Path) -> None:
+    outcome = _run(
+        "serve", "--listen", "0.0.0.0:0", "--insecure", directory=tmp_path, jwt_secret_file=""
+    )
+
+    _assert_one_clear_line(outcome, 2, "WALLET_JWT_SECRET_FILE")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int, workers: str) -> None:
+    listen = f"127.0.0.1:{taken_port}"
+
+    outcome = _run("serve", "--listen", listen, "--workers", workers, directory=tmp_path)
+
+    assert outcome.stdout == ""
+    _assert_one_clear_line(outcome, 2, "WALLET_LISTEN", listen)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_migrate_makes_the_schema_and_may_be_repeated(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
+    urls = {"postgres": "empty_postgres_url"}
+    url = request.getfixturevalue(urls[engine]) if engine in urls else ""
+
+    first = _run("migrate", directory=tmp_path, database_url=url)
+    again = _run("migrate", directory=tmp_path, database_url=url)
+
+    assert RELEASE.fullmatch(first.stdout), first.stderr
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+    empty = "wallet: proven: 0 accounts, 0 entries, 0 transactions\n"
+    assert _run("verify", directory=tmp_path, database_url=url).stdout == empty
+
+
+@pytest.mark.parametrize("command", ["serve", "verify"])
+def test_a_database_without_schema_asks_for_migrate(
+    empty_postgres_url: str, tmp_path: Path, command: str
+) -> None:
+    outcome = _run(command, directory=tmp_path, database_url=empty_postgres_url)
+
+    assert outcome.stdout == ""
+    _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "`wallet migrate`")
+
+
+def test_migrate_says_that_the_database_does_not_answer(tmp_path: Path, taken_port: int) -> None:
+    url = f"postgresql://wallet@127.0.0.1:{taken_port}/wallet"
+
+    outcome = _run("migrate", directory=tmp_path, database_url=url)
+
+    _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "does not answer")
+
+
+def test_verify_counts_what_it_proved(
+    server_process: ServerProcess, database_url: str, tmp_path: Path
+) -> None:
+    with (
+        Wallet(server_process.target, token("alice"), plaintext=True) as alice,
+        Wallet(server_process.target, token("bob"), plaintext=True) as bob,
+    ):
+        bob.deposit(1)
+        alice.deposit(100)
+        alice.transfer("bob", 100)
+
+    outcome = _run("verify", directory=tmp_path, database_url=database_url)
+
+    assert outcome.stdout == "wallet: proven: 2 accounts, 4 entries, 3 transactions\n"
+
+
+def test_healthcheck_follows_the_server(server_process: ServerProcess, tmp_path: Path) -> None:
+    serving = _run("healthcheck", directory=tmp_path, listen=server_process.target)
+    server_process.terminate()
+    stopped = _run("healthcheck", directory=tmp_path, listen=server_process.target)
+
+    assert (serving.returncode, serving.stdout) == (0, "wallet: SERVING\n")
+    assert stopped.returncode == 1
+    assert "no answer" in stopped.stdout
+
+
+@pytest.mark.parametrize("demands_clients", [False, True], ids=["TLS", "mutual TLS"])
+def test_healthcheck_works_whatever_name_the_certificate_is_for(
+    sqlite_url: str, tmp_path: Path, *, demands_clients: bool
+) -> None:
+    issued = issue_certificate(tmp_path, "wallet.example")
+    tls = {"tls_cert_file": issued.cert_file, "tls_key_file": issued.key_file}
+    if demands_clients:
+        tls["tls_client_ca_file"] = issued.ca_file
+    with ServerProcess(tmp_path, sqlite_url, **tls) as server:
+        outcome = _run("healthcheck", directory=tmp_path, listen=server.target, **tls)
+
+    assert (outcome.returncode, outcome.stdout) == (0, "wallet: SERVING\n")
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    outcome = _run("--help", directory=tmp_path)
+
+    assert outcome.returncode == 0
+    for command in ("serve", "migrate", "token", "verify", "healthcheck"):
+        assert f" {command} " in outcome.stdout

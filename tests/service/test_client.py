@@ -1,0 +1,300 @@
+"""The client class: retries that cannot pay twice, typed errors, pages, closing."""
+
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+import wallet_client
+from harness.calls import accounts_locked, deposit_many, serving, wait_until
+from harness.tokens import service_token, token
+from sqlalchemy import text
+from wallet_client import Wallet, WalletError
+from wallet_client.v1.types_pb2 import Transaction
+
+from wallet_service.storage.database import open_database
+
+
+class Tokens:
+    """A token provider that counts how often it is asked: once for each try."""
+
+    def __init__(self, user_id: str) -> None:
+        self._token = token(user_id)
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        return self._token
+
+
+def free_address() -> str:
+    """Name an address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_a_client_waits_for_its_server_and_keeps_its_request_id(
+    database_url: str, tmp_path: Path
+) -> None:
+    address, tokens = free_address(), Tokens("alice")
+    with (
+        Wallet(address, tokens, plaintext=True, attempts_max=100) as alice,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        deposit = pool.submit(alice.deposit, 100, request_id="kept")
+        wait_until(lambda: tokens.asked > 2)
+        with serving(database_url, tmp_path, listen=address):
+            deposited = deposit.result(timeout=30)
+
+            assert deposited.transaction.request_id == "kept"
+            assert alice.balance().posted.minor_units == 100
+            assert alice.balance().sequence == 1
+
+
+def test_a_client_outlives_a_restart_of_its_server(database_url: str, tmp_path: Path) -> None:
+    address, tokens = free_address(), Tokens("alice")
+    with Wallet(address, tokens, plaintext=True, attempts_max=100) as alice:
+        with serving(database_url, tmp_path, listen=address):
+            alice.deposit(100, request_id="before")
+            asked = tokens.asked
+        with ThreadPoolExecutor(1) as pool:
+            again = pool.submit(alice.deposit, 100, request_id="before")
+            wait_until(lambda: tokens.asked > asked + 1)
+            with serving(database_url, tmp_path, listen=address):
+                assert again.result(timeout=30).replayed
+                assert alice.balance().posted.minor_units == 100
+
+
+def test_tries_that_ran_out_of_time_take_effect_once(database_url: str, target: str) -> None:
+    tokens = Tokens("alice")
+    with Wallet(target, tokens, plaintext=True, timeout_s=0.2, attempts_max=100) as alice:
+        with ThreadPoolExecutor(1) as pool:
+            with accounts_locked(database_url):
+                deposit = pool.submit(alice.deposit, 100)
+                wait_until(lambda: tokens.asked > 2)
+            deposited = deposit.result(timeout=30)
+
+        (recorded,) = alice.transactions()
+        assert recorded == deposited.transaction
+        assert alice.balance().posted.minor_units == 100
+
+
+def test_a_client_gives_up_with_the_request_id_to_settle_it_by() -> None:
+    tokens = Tokens("alice")
+    with Wallet(free_address(), tokens, plaintext=True, attempts_max=3) as alice:
+        with pytest.raises(wallet_client.Undecided) as named:
+            alice.deposit(100, request_id="mine")
+        with pytest.raises(wallet_client.Undecided) as made:
+            alice.transfer("bob", 100)
+
+    assert named.value.code is made.value.code is grpc.StatusCode.UNAVAILABLE
+    assert named.value.request_id == "mine"
+    assert len(made.value.request_id) == 36
+    assert tokens.asked == 6
+
+
+def test_a_write_that_ran_out_of_tries_and_time_is_of_unknown_outcome(
+    database_url: str, target: str
+) -> None:
+    with (
+        Wallet(target, token("alice"), plaintext=True, timeout_s=0.1, attempts_max=2) as alice,
+        accounts_locked(database_url),
+        pytest.raises(wallet_client.OutcomeUnknown) as unknown,
+    ):
+        alice.deposit(100, request_id="mine")
+
+    assert unknown.value.request_id == "mine"
+    with Wallet(target, token("alice"), plaintext=True) as alice:
+        alice.deposit(100, request_id="mine")
+        assert alice.balance().posted.minor_units == 100
+
+
+def test_a_made_request_id_is_an_ordered_uuid(alice: Wallet) -> None:
+    ids = [alice.deposit(1).transaction.request_id for _ in range(3)]
+
+    assert {request_id[14] for request_id in ids} == {"7"}
+    assert ids == sorted(ids)
+
+
+Call = Callable[[Wallet, Wallet], object]
+FAILURES: dict[str, tuple[type[WalletError], str, str, Call]] = {
+    "INSUFFICIENT_FUNDS": (
+        wallet_client.InsufficientFunds,
+        "FAILED_PRECONDITION",
+        "r",
+        lambda alice, _: alice.withdraw(101, request_id="r"),
+    ),
+    "BALANCE_LIMIT": (
+        wallet_client.BalanceLimit,
+        "FAILED_PRECONDITION",
+        "r",
+        lambda alice, _: alice.deposit(10**15, currency_code="JPY", request_id="r"),
+    ),
+    "ACCOUNT_NOT_FOUND": (
+        wallet_client.AccountNotFound,
+        "NOT_FOUND",
+        "r",
+        lambda alice, _: alice.transfer("nobody", 1, request_id="r"),
+    ),
+    "REQUEST_ID_REUSED": (
+        wallet_client.RequestIdReused,
+        "ALREADY_EXISTS",
+        "start",
+        lambda alice, _: alice.deposit(1, request_id="start"),
+    ),
+    "SAME_ACCOUNT": (
+        wallet_client.SameAccount,
+        "INVALID_ARGUMENT",
+        "r",
+        lambda alice, _: alice.transfer("alice", 1, request_id="r"),
+    ),
+    "VALIDATION_FAILED": (
+        wallet_client.InvalidRequest,
+        "INVALID_ARGUMENT",
+        "r",
+        lambda alice, _: alice.deposit(0, request_id="r"),
+    ),
+    "CURRENCY_UNSUPPORTED": (
+        wallet_client.InvalidRequest,
+        "INVALID_ARGUMENT",
+        "",
+        lambda alice, _: alice.balance(currency_code="XXX"),
+    ),
+    "TRANSACTION_NOT_FOUND": (
+        wallet_client.NotFound,
+        "NOT_FOUND",
+        "none",
+        lambda alice, _: alice.transaction(request_id="none"),
+    ),
+    "SCOPE_MISSING": (
+        wallet_client.NotAllowed,
+        "PERMISSION_DENIED",
+        "",
+        lambda alice, _: alice.balance(user_id="bob"),
+    ),
+    "TOKEN_EXPIRED": (
+        wallet_client.TokenExpired,
+        "UNAUTHENTICATED",
+        "",
+        lambda _, late: late.balance(),
+    ),
+}
+
+
+def fill_to_the_brim(database_url: str, alice: Wallet) -> None:
+    """Bring alice's yens to what an account may hold at most, as thousands of deposits would."""
+    alice.deposit(10**15, currency_code="JPY")
+    raise_balance(database_url, 9 * 10**18)
+
+
+def raise_balance(database_url: str, posted_minor: int) -> None:
+    database = open_database(database_url)
+    statement = text("UPDATE accounts SET posted_minor = :posted WHERE currency_code = 'JPY'")
+    with database.writer.begin() as connection:
+        connection.execute(statement, {"posted": posted_minor})
+    database.close()
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+def test_each_reason_is_raised_as_its_own_class(
+    database_url: str, target: str, alice: Wallet, reason: str
+) -> None:
+    kind, code, request_id, call = FAILURES[reason]
+    alice.deposit(100, request_id="start")
+    fill_to_the_brim(database_url, alice)
+    before = [(each.posted, each.sequence) for each in alice.balances()]
+
+    with (
+        Wallet(target, token("alice", exp=1), plaintext=True) as late,
+        pytest.raises(WalletError) as raised,
+    ):
+        call(alice, late)
+
+    assert type(raised.value) is kind
+    assert (raised.value.code.name, raised.value.reason) == (code, reason)
+    assert raised.value.request_id == request_id
+    assert str(raised.value)
+    assert [(each.posted, each.sequence) for each in alice.balances()] == before
+
+
+def test_an_invalid_request_says_which_fields_are_wrong(alice: Wallet) -> None:
+    with pytest.raises(wallet_client.InvalidRequest) as raised:
+        alice.transfer("@external", -5)
+
+    assert raised.value.fields.keys() == {"to_user_id", "amount.minor_units"}
+    assert "-5" in raised.value.fields["amount.minor_units"]
+
+
+def test_a_garbage_token_is_not_authenticated(target: str) -> None:
+    with (
+        Wallet(target, "garbage", plaintext=True) as nobody,
+        pytest.raises(wallet_client.NotAuthenticated) as raised,
+    ):
+        nobody.balance()
+
+    assert (raised.value.reason, raised.value.request_id) == ("TOKEN_INVALID", "")
+
+
+def test_a_refusal_is_not_tried_again(target: str) -> None:
+    tokens = Tokens("alice")
+    with Wallet(target, tokens, plaintext=True) as alice:
+        with pytest.raises(wallet_client.Refused) as refused:
+            alice.withdraw(1)
+
+        assert tokens.asked == 1
+        recorded = alice.transaction(transaction_id=refused.value.transaction_id)
+        assert recorded.state == Transaction.STATE_REFUSED
+
+
+@pytest.mark.parametrize("oldest_first", [True, False])
+def test_a_history_is_read_across_pages(
+    database_url: str, alice: Wallet, *, oldest_first: bool
+) -> None:
+    deposit_many(database_url, "alice", 11)
+
+    walk = alice.transactions(page_size=3, oldest_first=oldest_first)
+
+    sequences = [line.entry.sequence for line in walk]
+    assert sequences == sorted(range(1, 12), reverse=not oldest_first)
+
+
+def test_a_service_acts_for_a_user_by_name(target: str) -> None:
+    with Wallet(target, service_token(), plaintext=True) as service:
+        service.open_account("bob")
+        service.deposit(100, user_id="alice")
+        service.transfer("bob", 30, user_id="alice")
+        service.withdraw(20, user_id="alice")
+
+        assert service.balance(user_id="alice").posted.minor_units == 50
+        assert [each.posted.minor_units for each in service.balances(user_id="bob")] == [30]
+        assert len(list(service.transactions(user_id="alice"))) == 3
+
+
+def test_a_closed_client_refuses_calls(target: str) -> None:
+    with Wallet(target, token("alice"), plaintext=True) as left:
+        left.balance()
+    closed = Wallet(target, token("alice"), plaintext=True)
+    closed.close()
+    closed.close()
+
+    for client in (left, closed):
+        with pytest.raises(ValueError, match="closed channel"):
+            client.balance()
+
+
+def test_one_client_serves_many_threads(target: str) -> None:
+    together = threading.Barrier(8)
+    with Wallet(target, token("alice"), plaintext=True) as alice:
+
+        def deposit(_number: int) -> None:
+            together.wait(timeout=20)
+            alice.deposit(1)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(deposit, range(8)))
+
+        assert alice.balance().posted.minor_units == 8

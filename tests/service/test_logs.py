@@ -1,0 +1,116 @@
+"""What a server writes down: every call and its end; never a token, never money, never words."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from harness.calls import Caller, user
+from harness.processes import ServerProcess
+from harness.tokens import SECRET, token
+from sqlalchemy import text
+from wallet_client.v1.types_pb2 import Money
+from wallet_client.v1.wallet_service_pb2 import (
+    DepositRequest,
+    GetBalanceRequest,
+    TransferRequest,
+)
+
+from wallet_service.storage.database import open_database
+
+AMOUNT = 987654321
+DEPOSIT = DepositRequest(
+    amount=Money(minor_units=AMOUNT),
+    request_id="r-1",
+    description="private-words",
+    metadata={"label": "private-label"},
+)
+
+
+@pytest.fixture
+def logging_server(database_url: str, tmp_path: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path, database_url, log_level="info") as process:
+        yield process
+
+
+def lines(server: ServerProcess, event: str = "call") -> list[dict[str, Any]]:
+    """Read what the server logged; every line is JSON."""
+    logged = [orjson.loads(line) for line in server.log.splitlines()]
+    return [line for line in logged if line["event"] == event]
+
+
+def test_a_call_is_logged_with_who_what_and_how_it_ended(logging_server: ServerProcess) -> None:
+    with user(logging_server.target, "alice") as alice:
+        alice.send(DEPOSIT)
+        alice.send(DEPOSIT)
+        alice.send(
+            TransferRequest(to_user_id="bob", amount=Money(minor_units=AMOUNT), request_id="r-2")
+        )
+        alice.send(GetBalanceRequest(user_id="bob"))
+    with Caller(logging_server.target) as nobody:
+        nobody.send(GetBalanceRequest())
+
+    logged = lines(logging_server)
+    assert [
+        (each["method"].rpartition("/")[2], each["code"], each["reason"], each["caller"])
+        for each in logged
+    ] == [
+        ("Deposit", "OK", "", "alice"),
+        ("Deposit", "OK", "", "alice"),
+        ("Transfer", "NOT_FOUND", "ACCOUNT_NOT_FOUND", "alice"),
+        ("GetBalance", "PERMISSION_DENIED", "SCOPE_MISSING", "alice"),
+        ("GetBalance", "UNAUTHENTICATED", "TOKEN_MISSING", ""),
+    ]
+    assert [each["request_id"] for each in logged] == ["r-1", "r-1", "r-2", "", ""]
+    assert [each["replayed"] for each in logged] == [False, True, False, False, False]
+    for each in logged:
+        assert each["duration_ms"] > 0
+        assert each["peer"].startswith("ipv4:127.0.0.1:")
+        assert each["timestamp"]
+        assert each["level"] == "info"
+
+
+def test_no_token_secret_money_or_words_are_logged(logging_server: ServerProcess) -> None:
+    with user(logging_server.target, "alice") as alice:
+        alice.send(DEPOSIT)
+        alice.send(GetBalanceRequest())
+        transfer = TransferRequest(to_user_id="bob", amount=DEPOSIT.amount, request_id="r-2")
+        alice.send(transfer)
+    late = (("authorization", f"Bearer {token('alice', exp=1)}"),)
+    with Caller(logging_server.target, late) as expired:
+        expired.send(DEPOSIT)
+
+    assert len(lines(logging_server)) == 4
+    assert_nothing_private(logging_server.log)
+
+
+def test_an_incident_is_logged_once_under_its_number_without_the_request(
+    database_url: str, logging_server: ServerProcess
+) -> None:
+    database = open_database(database_url)
+    with database.writer.begin() as connection:
+        connection.execute(text("ALTER TABLE entries RENAME TO lost"))
+    database.close()
+
+    with user(logging_server.target, "alice") as alice:
+        failed = alice.send(DEPOSIT)
+
+    (incident,) = lines(logging_server, "incident")
+    (call,) = lines(logging_server)
+    assert incident["incident_id"] == failed.values["incident_id"]
+    assert "entries" in incident["exception"]
+    assert (call["code"], call["reason"]) == ("INTERNAL", "INTERNAL")
+    assert_nothing_private(logging_server.log)
+
+
+def assert_nothing_private(log: str) -> None:
+    for private in (
+        str(AMOUNT),
+        "private-words",
+        "private-label",
+        "Bearer",
+        "eyJ",
+        SECRET.decode(),
+    ):
+        assert private not in log

@@ -1,0 +1,231 @@
+"""Many threads, one batch at a time: everyone gets their own answer, in time or not at all."""
+
+import math
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from harness.batches import (
+    SOON_S,
+    Crowd,
+    Gate,
+    answer_all,
+    answer_to,
+    in_time,
+    request_id_of,
+)
+from harness.commands import deposit
+from harness.patience import eventually
+
+from wallet_service.engine.execute import Result
+from wallet_service.engine.group_commit import GroupCommit
+from wallet_service.ledger.commands import Command
+from wallet_service.ledger.errors import DeadlineExceeded
+
+THREADS = 32
+CALLS_PER_THREAD = 200
+
+
+def test_a_single_command_is_a_batch_of_one() -> None:
+    gate = Gate()
+    gate.open()
+
+    outcome = GroupCommit(gate, batch_max=10).submit(deposit("1", "alice", 5), deadline=in_time())
+
+    assert outcome == answer_to(deposit("1", "alice", 5))
+    assert gate.batches == [["1"]]
+
+
+def test_commands_gather_while_a_batch_runs_and_each_gets_its_own_answer() -> None:
+    gate = Gate()
+    with Crowd(gate, batch_max=10) as crowd:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        others = crowd.gather("1", "2", "3", "4")
+        gate.open()
+
+        assert [request_id_of(future) for future in (first, *others)] == ["0", "1", "2", "3", "4"]
+    assert gate.batches == [["0"], ["1", "2", "3", "4"]]
+
+
+@pytest.mark.parametrize(
+    ("batch_max", "batches"),
+    [
+        (1, [["0"], ["1"], ["2"], ["3"]]),
+        (2, [["0"], ["1", "2"], ["3"]]),
+        (3, [["0"], ["1", "2", "3"]]),
+    ],
+)
+def test_a_batch_takes_no_more_than_it_may(batch_max: int, batches: list[list[str]]) -> None:
+    gate = Gate()
+    with Crowd(gate, batch_max=batch_max) as crowd:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        others = crowd.gather("1", "2", "3")
+        gate.open()
+
+        assert [request_id_of(future) for future in (first, *others)] == ["0", "1", "2", "3"]
+    assert gate.batches == batches
+    assert gate.running_max == 1
+
+
+def test_a_command_whose_time_is_over_is_dropped_unrun() -> None:
+    gate = Gate()
+    with Crowd(gate, batch_max=10) as crowd:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        late = crowd.submit("late", deadline=time.monotonic() + 0.05)
+        assert isinstance(late.exception(SOON_S), DeadlineExceeded)
+        other = crowd.submit("1")
+        eventually(lambda: len(crowd.engine._pending) == 2)
+        gate.open()
+
+        assert [request_id_of(first), request_id_of(other)] == ["0", "1"]
+    assert gate.batches == [["0"], ["1"]]
+
+
+def test_a_command_that_comes_too_late_is_never_run() -> None:
+    gate = Gate()
+    engine = GroupCommit(gate, batch_max=10)
+
+    with pytest.raises(DeadlineExceeded):
+        engine.submit(deposit("late", "alice", 5), deadline=time.monotonic())
+
+    assert gate.batches == []
+    gate.open()
+    assert engine.submit(deposit("1", "alice", 5), deadline=in_time()).entries
+
+
+def test_when_all_that_wait_are_too_late_the_next_one_leads() -> None:
+    gate = Gate()
+    with Crowd(gate, batch_max=10) as crowd:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        late = [crowd.submit(f"late{n}", deadline=time.monotonic() + 0.05) for n in range(5)]
+        assert all(isinstance(future.exception(SOON_S), DeadlineExceeded) for future in late)
+        gate.open()
+
+        assert request_id_of(first) == "0"
+        assert request_id_of(crowd.submit("1")) == "1"
+    assert gate.batches == [["0"], ["1"]]
+
+
+def test_a_caller_whose_time_ends_during_its_batch_leaves_and_the_others_are_answered() -> None:
+    gate = Gate()
+    with Crowd(gate, batch_max=10) as crowd:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        deadline = time.monotonic() + 1
+        (patient,) = crowd.gather("1")
+        impatient = crowd.submit("2", deadline=deadline)
+        eventually(lambda: len(crowd.engine._pending) == 2)
+        gate.open(batches=1)
+        gate.wait_for_a_batch()  # the second batch has begun, both are in it
+
+        assert isinstance(impatient.exception(SOON_S), DeadlineExceeded)
+        gate.open()
+        assert [request_id_of(first), request_id_of(patient)] == ["0", "1"]
+    assert gate.batches == [["0"], ["1", "2"]]
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_one_commands_failure_reaches_only_its_caller(*, leads: bool) -> None:
+    poison = "1" if leads else "2"
+
+    def run(commands: Sequence[Command]) -> list[Result]:
+        return [
+            LookupError(command.request_id) if command.request_id == poison else answer_to(command)
+            for command in commands
+        ]
+
+    gate = Gate(run)
+    with Crowd(gate, batch_max=10) as crowd:
+        crowd.submit("0")
+        gate.wait_for_a_batch()
+        futures = dict(zip("123", crowd.gather("1", "2", "3"), strict=True))
+        gate.open()
+        failed = futures.pop(poison)
+
+        assert repr(failed.exception(SOON_S)) == f"LookupError('{poison}')"
+        assert {name: request_id_of(future) for name, future in futures.items()} == {
+            name: name for name in futures
+        }
+
+
+def test_a_batch_that_breaks_fails_its_callers_and_nobody_else() -> None:
+    broken = ["1", "2"]
+
+    def run(commands: Sequence[Command]) -> list[Result]:
+        if commands[0].request_id in broken:
+            raise LookupError("broken")
+        return answer_all(commands)
+
+    gate = Gate(run)
+    with Crowd(gate, batch_max=2) as crowd:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        futures = crowd.gather("1", "2", "3", "4")
+        gate.open()
+
+        assert all(future.exception(SOON_S) for future in futures[:2])
+        assert [request_id_of(future) for future in (first, *futures[2:])] == ["0", "3", "4"]
+        assert request_id_of(crowd.submit("5")) == "5"
+    assert gate.batches == [["0"], broken, ["3", "4"], ["5"]]
+
+
+def test_a_caller_without_a_deadline_waits_its_turn() -> None:
+    gate = Gate()
+    with Crowd(gate, batch_max=10) as crowd:
+        crowd.submit("0")
+        gate.wait_for_a_batch()
+        endless = crowd.submit("1", deadline=math.inf)
+        eventually(lambda: endless.done() or len(crowd.engine._pending) == 1)
+        gate.open()
+
+        assert request_id_of(endless) == "1"
+
+
+def test_in_a_storm_no_call_hangs_is_lost_or_gets_anothers_answer() -> None:
+    ran: Counter[str] = Counter()
+    running = threading.Lock()
+
+    def run(commands: Sequence[Command]) -> list[Result]:
+        assert running.acquire(blocking=False), "two batches at once"
+        ran.update(command.request_id for command in commands)
+        results = answer_all(commands)
+        running.release()
+        return results
+
+    engine = GroupCommit(run, batch_max=16)
+
+    def call_often(thread: int) -> Counter[str]:
+        dice = random.Random(thread)
+        ends: Counter[str] = Counter()
+        for number in range(CALLS_PER_THREAD):
+            request_id = f"{thread}/{number}"
+            patience_s = dice.choice([0, 0.0001, 0.001, 0.003, SOON_S])
+            try:
+                outcome = engine.submit(
+                    deposit(request_id, "alice", 5), deadline=time.monotonic() + patience_s
+                )
+            except DeadlineExceeded:
+                assert patience_s < SOON_S
+                ends["too late"] += 1
+            else:
+                assert outcome.transaction.request_id == request_id
+                assert ran[request_id] == 1
+                ends["answered"] += 1
+        return ends
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        ends = sum(pool.map(call_often, range(THREADS), timeout=SOON_S), Counter())
+
+    assert sum(ends.values()) == THREADS * CALLS_PER_THREAD
+    assert min(ends["answered"], ends["too late"]) > 0
+    assert max(ran.values()) == 1
+    assert ends["answered"] <= sum(ran.values()) <= THREADS * CALLS_PER_THREAD
+    assert engine.submit(deposit("after", "alice", 5), deadline=in_time()).entries

@@ -1,0 +1,204 @@
+"""A batch is run until it is settled, and what is told of it is never more than is known."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from harness.commands import books_with, deposit
+
+from wallet_service.engine.execute import Result
+from wallet_service.engine.retry import WHOLE_BATCH_ATTEMPTS_MAX, settle
+from wallet_service.ledger.books import Outcome
+from wallet_service.ledger.commands import Command
+from wallet_service.ledger.decide import decide
+from wallet_service.ledger.errors import Contention, DatabaseUnavailable, OutcomeUnknown
+from wallet_service.storage.database import CommitInDoubt, ConnectionLost, RolledBack
+
+LONG_S = 60.0  # a time that no test uses up
+SHORT_S = 0.05
+
+Failure = Callable[[Sequence[str]], Exception | None]
+
+
+class Executions:
+    """Carries batches out unless told to fail, and remembers which it was given."""
+
+    def __init__(self, failure: Failure) -> None:
+        self._failure = failure
+        self.parts: list[list[str]] = []
+
+    def __call__(self, commands: Sequence[Command]) -> list[Result]:
+        part = [command.request_id for command in commands]
+        self.parts.append(part)
+        error = self._failure(part)
+        if error:
+            raise error
+        books = books_with()
+        return [decide(books, command) for command in commands]
+
+
+def failing_first(*errors: Exception) -> Failure:
+    """Fail the first executions, each with its error, and no later one."""
+    left = list(errors)
+    return lambda _part: left.pop(0) if left else None
+
+
+def failing_then_always(*errors: Exception) -> Failure:
+    """Fail the first executions, each with its error, and all later ones with the last error."""
+    left = list(errors)
+    return lambda _part: left.pop(0) if len(left) > 1 else left[0]
+
+
+def failing_with(poison: str, error: Exception) -> Failure:
+    """Fail every execution that one command takes part in."""
+    return lambda part: error if poison in part else None
+
+
+def batch(size: int) -> list[Command]:
+    """Return some commands, named 0, 1, 2, …"""
+    return [deposit(str(number), "alice", 1 + number) for number in range(size)]
+
+
+def names(results: Sequence[Result]) -> list[str]:
+    """Return which request each result answers, or which error it is."""
+    return [
+        result.transaction.request_id if isinstance(result, Outcome) else type(result).__name__
+        for result in results
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_a_batch_that_commits_is_run_once(size: int) -> None:
+    execute = Executions(failing_first())
+
+    results = settle(execute, batch(size), timeout_s=LONG_S)
+
+    assert names(results) == [str(number) for number in range(size)]
+    assert len(execute.parts) == 1
+
+
+@pytest.mark.parametrize("size", [1, 9])
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [RolledBack("busy")],
+        [RolledBack("busy")] * (WHOLE_BATCH_ATTEMPTS_MAX - 1),
+        [ConnectionLost("gone")] * 4,
+        [CommitInDoubt("cut")],
+        [CommitInDoubt("cut"), ConnectionLost("gone"), CommitInDoubt("cut")],
+    ],
+    ids=str,
+)
+def test_a_batch_is_run_again_whole_until_it_commits(size: int, errors: list[Exception]) -> None:
+    execute = Executions(failing_first(*errors))
+
+    results = settle(execute, batch(size), timeout_s=LONG_S)
+
+    whole = [str(number) for number in range(size)]
+    assert names(results) == whole
+    assert execute.parts == [whole] * (len(errors) + 1)
+
+
+@pytest.mark.parametrize("poison", range(9))
+def test_a_command_whose_fault_it_is_fails_alone(poison: int) -> None:
+    error = ZeroDivisionError("spoilt")
+    execute = Executions(failing_with(str(poison), error))
+
+    results = settle(execute, batch(9), timeout_s=LONG_S)
+
+    assert results[poison] is error
+    expected = [str(number) for number in range(9)]
+    expected[poison] = "ZeroDivisionError"
+    assert names(results) == expected
+
+
+@pytest.mark.parametrize("size", [2, 9])
+def test_a_command_whose_locks_are_never_free_fails_alone(size: int) -> None:
+    execute = Executions(failing_with("1", RolledBack("locked")))
+
+    results = settle(execute, batch(size), timeout_s=0.5)
+
+    expected = [str(number) for number in range(size)]
+    expected[1] = "Contention"
+    assert names(results) == expected
+    assert isinstance(results[1], Contention)
+
+
+def test_each_of_several_faulty_commands_gets_its_own_error() -> None:
+    def failure(part: Sequence[str]) -> Exception | None:
+        faulty = [name for name in part if name in {"0", "4", "8"}]
+        return KeyError(faulty[0]) if faulty else None
+
+    results = settle(Executions(failure), batch(9), timeout_s=LONG_S)
+
+    faults = {name: repr(result) for name, result in zip("012345678", results, strict=True)}
+    assert {faults.pop(name) for name in "048"} == {
+        "KeyError('0')",
+        "KeyError('4')",
+        "KeyError('8')",
+    }
+    assert all(isinstance(result, Outcome) for result in results[1:4] + results[5:8])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([RolledBack("busy")], Contention),
+        ([ConnectionLost("gone")], DatabaseUnavailable),
+        ([RolledBack("busy"), ConnectionLost("gone")], DatabaseUnavailable),
+        ([ConnectionLost("gone"), RolledBack("busy")], Contention),
+        ([CommitInDoubt("cut")], OutcomeUnknown),
+        ([CommitInDoubt("cut"), RolledBack("busy")], OutcomeUnknown),
+        ([CommitInDoubt("cut"), ConnectionLost("gone")], OutcomeUnknown),
+        ([RolledBack("busy"), CommitInDoubt("cut"), RolledBack("busy")], OutcomeUnknown),
+    ],
+    ids=str,
+)
+def test_when_time_is_up_only_what_is_certain_is_told(
+    size: int, errors: list[Exception], told: type[Exception]
+) -> None:
+    execute = Executions(failing_then_always(*errors))
+
+    results = settle(execute, batch(size), timeout_s=SHORT_S)
+
+    assert [type(result) for result in results] == [told] * size
+    assert len(execute.parts) >= len(errors)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("last", [RolledBack("busy"), ZeroDivisionError("spoilt")], ids=str)
+def test_a_doubt_is_not_forgotten_over_a_fault(size: int, last: Exception) -> None:
+    doubt_then_fault = [CommitInDoubt("cut"), ZeroDivisionError("spoilt"), last]
+    execute = Executions(failing_then_always(*doubt_then_fault))
+
+    results = settle(execute, batch(size), timeout_s=SHORT_S)
+
+    # The COMMIT in doubt may have written all of them: "rolled back for certain" would be a lie.
+    assert [type(result) for result in results] == [OutcomeUnknown] * size
+
+
+def test_a_doubt_ends_where_the_outcome_is_learned() -> None:
+    execute = Executions(failing_first(CommitInDoubt("cut"), ZeroDivisionError("spoilt")))
+
+    assert names(settle(execute, batch(4), timeout_s=LONG_S)) == ["0", "1", "2", "3"]
+
+
+def test_every_command_is_tried_even_when_there_is_no_time() -> None:
+    execute = Executions(failing_first())
+
+    assert names(settle(execute, batch(3), timeout_s=0)) == ["0", "1", "2"]
+
+
+def test_what_was_decided_about_each_command_is_handed_through() -> None:
+    reused = KeyError("reused")
+
+    def execute(commands: Sequence[Command]) -> list[Result]:
+        books = books_with()
+        decided: list[Result] = [decide(books, command) for command in commands]
+        decided[1] = reused
+        return decided
+
+    results = settle(execute, batch(3), timeout_s=LONG_S)
+
+    assert results[1] is reused
+    assert names(results) == ["0", "KeyError", "2"]
