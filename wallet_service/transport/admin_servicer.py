@@ -59,8 +59,9 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         caller = current_call().caller
         command = self._decoder.open_account(request, caller)
         outcome = run(self._engine, command)
+        account = read_account(self._database, command.target) or Account(*command.target)
         return OpenAccountResponse(
-            account=encode.account(self._read(command.target)),
+            account=encode.account(account),
             transaction=encode.transaction(outcome, caller, viewed=None),
             replayed=outcome.is_replayed,
         )

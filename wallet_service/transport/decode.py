@@ -179,7 +179,7 @@ class Decoder:
         common = common_fields(validation, request, caller)
         validation.finish()
         target = AccountKey(request.user_id or caller.user_id, currency_code)
-        return OpenAccount(target=target, **common)
+        return OpenAccount(target=target, validate_only=request.validate_only, **common)
 
     def account(self, request: _AccountRequest, caller: Caller) -> AccountKey:
         """Read which account a request is about."""

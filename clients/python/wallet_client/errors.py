@@ -7,7 +7,17 @@ What a call can fail with, one class a reason.
     │   ├── AccountNotFound
     │   ├── AccountFrozen
     │   ├── AccountClosed
-    │   └── BalanceLimit
+    │   ├── AccountNotEmpty
+    │   ├── BalanceLimit
+    │   ├── HoldNotFound
+    │   ├── HoldNotActive
+    │   ├── HoldExpired
+    │   ├── CaptureExceedsHold
+    │   ├── ReversalExceedsOriginal
+    │   ├── NotReversible
+    │   ├── ConditionFailed
+    │   ├── LimitExceeded
+    │   └── BatchRefused
     ├── InvalidRequest           fix the request: `fields` says where
     │   ├── RequestIdReused
     │   └── SameAccount
@@ -18,16 +28,19 @@ What a call can fail with, one class a reason.
     └── Undecided                send again under the same request id
         ├── OutcomeUnknown
         └── Overloaded
+            └── TooManyStreams
 
 Errors come as `google.rpc.ErrorInfo` of the domain "wallet.v1"; its reasons are explained in
 `protos/wallet/v1/errors.proto`.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 _DOMAIN = "wallet.v1"
@@ -113,6 +126,82 @@ class BalanceLimit(Refused):
     """The account cannot hold that much."""
 
 
+class AccountNotEmpty(Refused):
+    """An account with money or holds cannot be closed."""
+
+
+class HoldNotFound(Refused):
+    """There is no such hold, or it is not the caller's to see."""
+
+
+class HoldNotActive(Refused):
+    """The hold was captured or voided."""
+
+
+class HoldExpired(Refused):
+    """The hold's time is over."""
+
+
+class CaptureExceedsHold(Refused):
+    """The hold reserves less."""
+
+    @property
+    def remaining_minor(self) -> int:
+        """What it still reserves."""
+        return int(self.metadata["remaining"])
+
+
+class ReversalExceedsOriginal(Refused):
+    """Less of the original is left to give back."""
+
+    @property
+    def remaining_minor(self) -> int:
+        """What is left of it."""
+        return int(self.metadata["remaining"])
+
+
+class NotReversible(Refused):
+    """Transactions of that kind or state cannot be given back."""
+
+
+class ConditionFailed(Refused):
+    """The request's own condition does not hold."""
+
+
+class LimitExceeded(Refused):
+    """A spending limit is used up."""
+
+    @property
+    def remaining(self) -> int:
+        """What is left of it: minor units, or a number of debits where `limited` says "count"."""
+        return int(self.metadata["remaining"])
+
+    @property
+    def limited(self) -> str:
+        """Whether the limit is on the "amount" or the "count"."""
+        return self.metadata["limited"]
+
+    @property
+    def reset_time(self) -> datetime | None:
+        """When room begins to come back; None where waiting does not help."""
+        text = self.metadata["reset_time"]
+        return datetime.fromisoformat(text) if text else None
+
+
+class BatchRefused(Refused):
+    """An operation of an atomic batch was refused, so none was carried out."""
+
+    @property
+    def failed_index(self) -> int:
+        """Which operation."""
+        return int(self.metadata["failed_index"])
+
+    @property
+    def failed_reason(self) -> str:
+        """Why."""
+        return self.metadata["failed_reason"]
+
+
 class InvalidRequest(WalletError):
     """The request can never succeed as it is."""
 
@@ -153,12 +242,27 @@ class Overloaded(Undecided):
     """The service has too much to do."""
 
 
+class TooManyStreams(Overloaded):
+    """The service, or this caller, has too many streams open."""
+
+
 _BY_REASON: dict[str, type[WalletError]] = {
     "INSUFFICIENT_FUNDS": InsufficientFunds,
     "ACCOUNT_NOT_FOUND": AccountNotFound,
     "ACCOUNT_FROZEN": AccountFrozen,
     "ACCOUNT_CLOSED": AccountClosed,
+    "ACCOUNT_NOT_EMPTY": AccountNotEmpty,
     "BALANCE_LIMIT": BalanceLimit,
+    "HOLD_NOT_FOUND": HoldNotFound,
+    "HOLD_NOT_ACTIVE": HoldNotActive,
+    "HOLD_EXPIRED": HoldExpired,
+    "CAPTURE_EXCEEDS_HOLD": CaptureExceedsHold,
+    "REVERSAL_EXCEEDS_ORIGINAL": ReversalExceedsOriginal,
+    "NOT_REVERSIBLE": NotReversible,
+    "CONDITION_FAILED": ConditionFailed,
+    "LIMIT_EXCEEDED": LimitExceeded,
+    "BATCH_REFUSED": BatchRefused,
+    "TOO_MANY_STREAMS": TooManyStreams,
     "REQUEST_ID_REUSED": RequestIdReused,
     "SAME_ACCOUNT": SameAccount,
     "TOKEN_EXPIRED": TokenExpired,
@@ -181,26 +285,30 @@ _BY_CODE: dict[grpc.StatusCode, type[WalletError]] = {
 def error_from(error: grpc.RpcError, *, request_id: str = "") -> WalletError:
     """Make the typed error of a failed call."""
     call: Any = error  # what a stub raises is a grpc.Call too
-    info, fields = _details(call)
     code: grpc.StatusCode = call.code()
-    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, WalletError)
-    return kind(
-        call.details() or code.name,
-        code=code,
-        reason=info.reason,
-        metadata=info.metadata,
-        request_id=request_id,
-        fields=fields,
-    )
+    status = rpc_status.from_call(call) or Status(message=call.details() or code.name)
+    return _typed(code, status, request_id=request_id)
 
 
-def _details(call: Any) -> tuple[ErrorInfo, dict[str, str]]:
-    """Find the error's own details among those of its status."""
+def error_from_status(status: Status) -> WalletError:
+    """Make the typed error of one operation of a batch."""
+    codes = {code.value[0]: code for code in grpc.StatusCode}
+    return _typed(codes[status.code], status)
+
+
+def _typed(code: grpc.StatusCode, status: Status, *, request_id: str = "") -> WalletError:
     info, bad_request = ErrorInfo(), BadRequest()
-    status = rpc_status.from_call(call)
-    for detail in status.details if status else ():
+    for detail in status.details:
         for message in (info, bad_request):
             detail.Unpack(message)
     if info.domain != _DOMAIN:
         info = ErrorInfo()
-    return info, {each.field: each.description for each in bad_request.field_violations}
+    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, WalletError)
+    return kind(
+        status.message,
+        code=code,
+        reason=info.reason,
+        metadata=info.metadata,
+        request_id=request_id,
+        fields={each.field: each.description for each in bad_request.field_violations},
+    )

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from wallet_client.v1 import types_pb2 as wallet_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$wallet/v1/wallet_admin_service.proto\x12\twallet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15wallet/v1/types.proto\"\xd5\x01\n\x12OpenAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12=\n\x08metadata\x18\x05 \x03(\x0b\x32+.wallet.v1.OpenAccountRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"y\n\x13OpenAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Account\x12+\n\x0btransaction\x18\x02 \x01(\x0b\x32\x16.wallet.v1.Transaction\x12\x10\n\x08replayed\x18\x03 \x01(\x08\";\n\x11GetAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\"9\n\x12GetAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Account\"\x8d\x01\n\x13ListAccountsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\'\n\x06states\x18\x03 \x03(\x0e\x32\x17.wallet.v1.AccountState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"U\n\x14ListAccountsResponse\x12$\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x12.wallet.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x0eSpendingLimits\x12(\n\x06limits\x18\x01 \x03(\x0b\x32\x18.wallet.v1.SpendingLimit\"\xea\x02\n\x14UpdateAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12?\n\x08metadata\x18\x05 \x03(\x0b\x32-.wallet.v1.UpdateAccountRequest.MetadataEntry\x12%\n\x0bmin_balance\x18\x06 \x01(\x0b\x32\x10.wallet.v1.Money\x12&\n\x05state\x18\x07 \x01(\x0e\x32\x17.wallet.v1.AccountState\x12)\n\x06limits\x18\x08 \x01(\x0b\x32\x19.wallet.v1.SpendingLimits\x12\x15\n\rvalidate_only\x18\t \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x15UpdateAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Account\x12+\n\x0btransaction\x18\x02 \x01(\x0b\x32\x16.wallet.v1.Transaction\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x8a\x01\n\x0f\x41\x63\x63ountSettings\x12%\n\x0bmin_balance\x18\x01 \x01(\x0b\x32\x10.wallet.v1.Money\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.wallet.v1.AccountState\x12(\n\x06limits\x18\x03 \x03(\x0b\x32\x18.wallet.v1.SpendingLimit\"\xd4\x01\n\rAccountChange\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x05 \x01(\x0b\x32\x1a.wallet.v1.AccountSettings\x12)\n\x05\x61\x66ter\x18\x06 \x01(\x0b\x32\x1a.wallet.v1.AccountSettings\"j\n\x19ListAccountChangesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x1aListAccountChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.wallet.v1.AccountChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xce\x03\n\x12WalletAdminService\x12Q\n\x0bOpenAccount\x12\x1d.wallet.v1.OpenAccountRequest\x1a\x1e.wallet.v1.OpenAccountResponse\"\x03\x90\x02\x02\x12N\n\nGetAccount\x12\x1c.wallet.v1.GetAccountRequest\x1a\x1d.wallet.v1.GetAccountResponse\"\x03\x90\x02\x01\x12T\n\x0cListAccounts\x12\x1e.wallet.v1.ListAccountsRequest\x1a\x1f.wallet.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12W\n\rUpdateAccount\x12\x1f.wallet.v1.UpdateAccountRequest\x1a .wallet.v1.UpdateAccountResponse\"\x03\x90\x02\x02\x12\x66\n\x12ListAccountChanges\x12$.wallet.v1.ListAccountChangesRequest\x1a%.wallet.v1.ListAccountChangesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$wallet/v1/wallet_admin_service.proto\x12\twallet.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15wallet/v1/types.proto\"\xec\x01\n\x12OpenAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12=\n\x08metadata\x18\x05 \x03(\x0b\x32+.wallet.v1.OpenAccountRequest.MetadataEntry\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"y\n\x13OpenAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Account\x12+\n\x0btransaction\x18\x02 \x01(\x0b\x32\x16.wallet.v1.Transaction\x12\x10\n\x08replayed\x18\x03 \x01(\x08\";\n\x11GetAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\"9\n\x12GetAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Account\"\x8d\x01\n\x13ListAccountsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\'\n\x06states\x18\x03 \x03(\x0e\x32\x17.wallet.v1.AccountState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"U\n\x14ListAccountsResponse\x12$\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x12.wallet.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\":\n\x0eSpendingLimits\x12(\n\x06limits\x18\x01 \x03(\x0b\x32\x18.wallet.v1.SpendingLimit\"\xea\x02\n\x14UpdateAccountRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12?\n\x08metadata\x18\x05 \x03(\x0b\x32-.wallet.v1.UpdateAccountRequest.MetadataEntry\x12%\n\x0bmin_balance\x18\x06 \x01(\x0b\x32\x10.wallet.v1.Money\x12&\n\x05state\x18\x07 \x01(\x0e\x32\x17.wallet.v1.AccountState\x12)\n\x06limits\x18\x08 \x01(\x0b\x32\x19.wallet.v1.SpendingLimits\x12\x15\n\rvalidate_only\x18\t \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x15UpdateAccountResponse\x12#\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x12.wallet.v1.Account\x12+\n\x0btransaction\x18\x02 \x01(\x0b\x32\x16.wallet.v1.Transaction\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"\x8a\x01\n\x0f\x41\x63\x63ountSettings\x12%\n\x0bmin_balance\x18\x01 \x01(\x0b\x32\x10.wallet.v1.Money\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.wallet.v1.AccountState\x12(\n\x06limits\x18\x03 \x03(\x0b\x32\x18.wallet.v1.SpendingLimit\"\xd4\x01\n\rAccountChange\x12\x16\n\x0etransaction_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12*\n\x06\x62\x65\x66ore\x18\x05 \x01(\x0b\x32\x1a.wallet.v1.AccountSettings\x12)\n\x05\x61\x66ter\x18\x06 \x01(\x0b\x32\x1a.wallet.v1.AccountSettings\"j\n\x19ListAccountChangesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rcurrency_code\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x1aListAccountChangesResponse\x12)\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x18.wallet.v1.AccountChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xce\x03\n\x12WalletAdminService\x12Q\n\x0bOpenAccount\x12\x1d.wallet.v1.OpenAccountRequest\x1a\x1e.wallet.v1.OpenAccountResponse\"\x03\x90\x02\x02\x12N\n\nGetAccount\x12\x1c.wallet.v1.GetAccountRequest\x1a\x1d.wallet.v1.GetAccountResponse\"\x03\x90\x02\x01\x12T\n\x0cListAccounts\x12\x1e.wallet.v1.ListAccountsRequest\x1a\x1f.wallet.v1.ListAccountsResponse\"\x03\x90\x02\x01\x12W\n\rUpdateAccount\x12\x1f.wallet.v1.UpdateAccountRequest\x1a .wallet.v1.UpdateAccountResponse\"\x03\x90\x02\x02\x12\x66\n\x12ListAccountChanges\x12$.wallet.v1.ListAccountChangesRequest\x1a%.wallet.v1.ListAccountChangesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,35 +48,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WALLETADMINSERVICE'].methods_by_name['ListAccountChanges']._loaded_options = None
   _globals['_WALLETADMINSERVICE'].methods_by_name['ListAccountChanges']._serialized_options = b'\220\002\001'
   _globals['_OPENACCOUNTREQUEST']._serialized_start=108
-  _globals['_OPENACCOUNTREQUEST']._serialized_end=321
-  _globals['_OPENACCOUNTREQUEST_METADATAENTRY']._serialized_start=274
-  _globals['_OPENACCOUNTREQUEST_METADATAENTRY']._serialized_end=321
-  _globals['_OPENACCOUNTRESPONSE']._serialized_start=323
-  _globals['_OPENACCOUNTRESPONSE']._serialized_end=444
-  _globals['_GETACCOUNTREQUEST']._serialized_start=446
-  _globals['_GETACCOUNTREQUEST']._serialized_end=505
-  _globals['_GETACCOUNTRESPONSE']._serialized_start=507
-  _globals['_GETACCOUNTRESPONSE']._serialized_end=564
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=567
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=708
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=710
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=795
-  _globals['_SPENDINGLIMITS']._serialized_start=797
-  _globals['_SPENDINGLIMITS']._serialized_end=855
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=858
-  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1220
-  _globals['_UPDATEACCOUNTREQUEST_METADATAENTRY']._serialized_start=274
-  _globals['_UPDATEACCOUNTREQUEST_METADATAENTRY']._serialized_end=321
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1222
-  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1345
-  _globals['_ACCOUNTSETTINGS']._serialized_start=1348
-  _globals['_ACCOUNTSETTINGS']._serialized_end=1486
-  _globals['_ACCOUNTCHANGE']._serialized_start=1489
-  _globals['_ACCOUNTCHANGE']._serialized_end=1701
-  _globals['_LISTACCOUNTCHANGESREQUEST']._serialized_start=1703
-  _globals['_LISTACCOUNTCHANGESREQUEST']._serialized_end=1809
-  _globals['_LISTACCOUNTCHANGESRESPONSE']._serialized_start=1811
-  _globals['_LISTACCOUNTCHANGESRESPONSE']._serialized_end=1907
-  _globals['_WALLETADMINSERVICE']._serialized_start=1910
-  _globals['_WALLETADMINSERVICE']._serialized_end=2372
+  _globals['_OPENACCOUNTREQUEST']._serialized_end=344
+  _globals['_OPENACCOUNTREQUEST_METADATAENTRY']._serialized_start=297
+  _globals['_OPENACCOUNTREQUEST_METADATAENTRY']._serialized_end=344
+  _globals['_OPENACCOUNTRESPONSE']._serialized_start=346
+  _globals['_OPENACCOUNTRESPONSE']._serialized_end=467
+  _globals['_GETACCOUNTREQUEST']._serialized_start=469
+  _globals['_GETACCOUNTREQUEST']._serialized_end=528
+  _globals['_GETACCOUNTRESPONSE']._serialized_start=530
+  _globals['_GETACCOUNTRESPONSE']._serialized_end=587
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=590
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=731
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=733
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=818
+  _globals['_SPENDINGLIMITS']._serialized_start=820
+  _globals['_SPENDINGLIMITS']._serialized_end=878
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_start=881
+  _globals['_UPDATEACCOUNTREQUEST']._serialized_end=1243
+  _globals['_UPDATEACCOUNTREQUEST_METADATAENTRY']._serialized_start=297
+  _globals['_UPDATEACCOUNTREQUEST_METADATAENTRY']._serialized_end=344
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_start=1245
+  _globals['_UPDATEACCOUNTRESPONSE']._serialized_end=1368
+  _globals['_ACCOUNTSETTINGS']._serialized_start=1371
+  _globals['_ACCOUNTSETTINGS']._serialized_end=1509
+  _globals['_ACCOUNTCHANGE']._serialized_start=1512
+  _globals['_ACCOUNTCHANGE']._serialized_end=1724
+  _globals['_LISTACCOUNTCHANGESREQUEST']._serialized_start=1726
+  _globals['_LISTACCOUNTCHANGESREQUEST']._serialized_end=1832
+  _globals['_LISTACCOUNTCHANGESRESPONSE']._serialized_start=1834
+  _globals['_LISTACCOUNTCHANGESRESPONSE']._serialized_end=1930
+  _globals['_WALLETADMINSERVICE']._serialized_start=1933
+  _globals['_WALLETADMINSERVICE']._serialized_end=2395
 # @@protoc_insertion_point(module_scope)

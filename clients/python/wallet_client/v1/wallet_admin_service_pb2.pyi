@@ -51,6 +51,7 @@ class OpenAccountRequest(message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     METADATA_FIELD_NUMBER: builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: builtins.int
     user_id: builtins.str
     """The owner to be; empty means the caller."""
     currency_code: builtins.str
@@ -59,6 +60,8 @@ class OpenAccountRequest(message.Message):
     """The caller's own name for this request."""
     description: builtins.str
     """Free words for people, up to 256 characters."""
+    validate_only: builtins.bool
+    """Only tell what would happen: the true path is run and nothing is written."""
     @builtins.property
     def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
         """Up to 32 labels; keys to 64 characters, values to 256."""
@@ -71,10 +74,11 @@ class OpenAccountRequest(message.Message):
         request_id: builtins.str = ...,
         description: builtins.str = ...,
         metadata: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        validate_only: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["currency_code", b"currency_code", "description", b"description", "metadata", b"metadata", "request_id", b"request_id", "user_id", b"user_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -91,7 +95,7 @@ class OpenAccountResponse(message.Message):
     """Whether this request id had already been answered before."""
     @builtins.property
     def account(self) -> types_pb2.Account:
-        """The account as it is now."""
+        """The account as it is now; all zero where `validate_only` did not open it."""
 
     @builtins.property
     def transaction(self) -> types_pb2.Transaction:

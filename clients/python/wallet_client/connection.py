@@ -1,0 +1,128 @@
+"""How calls are sent: with a token, a deadline, and again where that is safe and can help."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypedDict, TypeVar
+
+import grpc
+import uuid_utils
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from wallet_client.errors import error_from
+from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
+from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
+
+_RETRYABLE = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+_OPTIONS = [
+    ("grpc.enable_retries", 0),  # retries are made here, where the request id is kept
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+]
+
+_Response = TypeVar("_Response")
+
+
+class WriteOptions(TypedDict, total=False):
+    """
+    What every write may be given.
+
+    `request_id` is made where it is missing. `validate_only` asks what would happen.
+    """
+
+    request_id: str
+    description: str
+    metadata: Mapping[str, str]
+    validate_only: bool
+
+
+def new_request_id() -> str:
+    """Make a request id that is ordered in time (UUIDv7), which the service stores best."""
+    return str(uuid_utils.uuid7())
+
+
+def with_request_id(options: WriteOptions) -> WriteOptions:
+    """Return the options of a write with a request id among them."""
+    return {**options, "request_id": options.get("request_id") or new_request_id()}
+
+
+class Connection:
+    """
+    A channel to the service and the way its calls are tried.
+
+    Args:
+        target: `host:port`, or `dns:///host:port` to spread calls over all addresses of a name.
+
+        token: The JWT, or a function that returns a fresh one for each try.
+
+        plaintext: Speak without TLS.
+
+        root_certificates: Authorities to trust, in PEM; None: the system's.
+
+        timeout_s: The deadline of each try, in seconds.
+
+        attempts_max: Tries in all, where the service was unavailable, busy or too slow.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        token: str | Callable[[], str],
+        *,
+        plaintext: bool = False,
+        root_certificates: bytes | None = None,
+        timeout_s: float = 5.0,
+        attempts_max: int = 5,
+    ) -> None:
+        self._token = token if callable(token) else lambda: token
+        self._renews_token = callable(token)
+        self._timeout_s = timeout_s
+        self._attempts_max = attempts_max
+        if plaintext:
+            self._channel = grpc.insecure_channel(target, _OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(root_certificates)
+            self._channel = grpc.secure_channel(target, credentials, _OPTIONS)
+        self._service = WalletServiceStub(self._channel)
+        self._admin = WalletAdminServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls under way fail."""
+        self._channel.close()
+
+    def _call(self, method: Callable[..., _Response], request: Any) -> _Response:
+        """Send a request until it is answered for good, always the same request."""
+        retrying = Retrying(
+            retry=retry_if_exception(may_succeed_later),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_after_attempt(self._attempts_max),
+            reraise=True,
+        )
+        try:
+            response: _Response = retrying(self._send, method, request)
+        except grpc.RpcError as error:
+            request_id = getattr(request, "request_id", "")
+            raise error_from(error, request_id=request_id) from error
+        return response
+
+    def _send(self, method: Callable[..., _Response], request: Any) -> _Response:
+        return method(request, timeout=self._timeout_s, metadata=self._metadata())
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._token()}"),)
+
+
+def may_succeed_later(error: BaseException) -> bool:
+    """Tell whether the same request may be sent again and answered then."""
+    if not isinstance(error, grpc.RpcError):
+        return False
+    failure = error_from(error)
+    return failure.code in _RETRYABLE or failure.reason == "OVERLOADED"

@@ -1,0 +1,219 @@
+"""Calls that only look, and the stream of what happens."""
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TypedDict, Unpack
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from wallet_client.connection import Connection, may_succeed_later
+from wallet_client.errors import TokenExpired, error_from
+from wallet_client.v1.types_pb2 import Balance, Hold, HoldState, Money, Transaction
+from wallet_client.v1.wallet_service_pb2 import (
+    GetBalanceRequest,
+    GetHoldRequest,
+    GetTransactionRequest,
+    ListBalancesRequest,
+    ListHoldsRequest,
+    ListTransactionsRequest,
+    WatchTransactionsRequest,
+)
+
+_PAUSE_S_MAX = 5.0
+
+
+class HistoryFilters(TypedDict, total=False):
+    """
+    Which transactions are asked for; what is missing restricts nothing.
+
+    Times: from `start_time` until before `end_time`. Amounts in minor units, whatever their sign,
+    both ends included. `metadata`: all these labels.
+    """
+
+    kinds: Sequence["Transaction.Kind.ValueType"]
+    start_time: datetime
+    end_time: datetime
+    counterparty_user_id: str
+    amount_minor_min: int
+    amount_minor_max: int
+    metadata: Mapping[str, str]
+
+
+class ReadCalls(Connection):
+    """The reading half of `wallet.v1.WalletService`."""
+
+    def balance(
+        self,
+        *,
+        currency_code: str = "",
+        user_id: str = "",
+        as_of_time: datetime | None = None,
+        as_of_sequence: int | None = None,
+    ) -> Balance:
+        """Read one balance, now or at a moment of the past; `posted.decimal` is in roubles."""
+        request = GetBalanceRequest(user_id=user_id, currency_code=currency_code)
+        if as_of_time is not None:
+            request.as_of_time.FromDatetime(as_of_time)
+        if as_of_sequence is not None:
+            request.as_of_sequence = as_of_sequence
+        return self._call(self._service.GetBalance, request).balance
+
+    def balances(self, *, user_id: str = "") -> list[Balance]:
+        """Read the balances in all currencies."""
+        request = ListBalancesRequest(user_id=user_id)
+        return list(self._call(self._service.ListBalances, request).balances)
+
+    def transaction(self, *, transaction_id: str = "", request_id: str = "") -> Transaction:
+        """
+        Read one transaction, by its id or by the caller's own request id: "did it happen?".
+
+        Raises:
+            NotFound: There is none that the caller may see.
+        """
+        if request_id:
+            request = GetTransactionRequest(request_id=request_id)
+        else:
+            request = GetTransactionRequest(transaction_id=transaction_id)
+        return self._call(self._service.GetTransaction, request).transaction
+
+    def transactions(
+        self,
+        *,
+        currency_code: str = "",
+        user_id: str = "",
+        oldest_first: bool = False,
+        page_size: int = 0,
+        **filters: Unpack[HistoryFilters],
+    ) -> Iterator[Transaction]:
+        """
+        Read an account's history, asking for pages as they are needed.
+
+        Args:
+            currency_code: ISO 4217; empty: the service's default.
+
+            user_id: Whose account; empty: the caller's.
+
+            oldest_first: From sequence 1 up, instead of from the newest down.
+
+            page_size: Rows asked for at a time; 0: the service's choice.
+
+            filters: See `HistoryFilters`.
+        """
+        request = ListTransactionsRequest(
+            user_id=user_id,
+            currency_code=currency_code,
+            order=(
+                ListTransactionsRequest.ORDER_OLDEST_FIRST
+                if oldest_first
+                else ListTransactionsRequest.ORDER_NEWEST_FIRST
+            ),
+            page_size=page_size,
+            kinds=filters.get("kinds", ()),
+            start_time=_timestamp(filters.get("start_time")),
+            end_time=_timestamp(filters.get("end_time")),
+            counterparty_user_id=filters.get("counterparty_user_id", ""),
+            amount_at_least=_money(filters.get("amount_minor_min")),
+            amount_at_most=_money(filters.get("amount_minor_max")),
+            metadata=filters.get("metadata"),
+        )
+        while True:
+            page = self._call(self._service.ListTransactions, request)
+            yield from page.transactions
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def hold(self, hold_id: str) -> Hold:
+        """
+        Read one hold.
+
+        Raises:
+            HoldNotFound: There is none that the caller may see.
+        """
+        return self._call(self._service.GetHold, GetHoldRequest(hold_id=hold_id)).hold
+
+    def holds(
+        self,
+        *,
+        currency_code: str = "",
+        user_id: str = "",
+        states: Sequence["HoldState.ValueType"] = (),
+        page_size: int = 0,
+    ) -> Iterator[Hold]:
+        """Read an account's holds, newest first, asking for pages as they are needed."""
+        request = ListHoldsRequest(
+            user_id=user_id, currency_code=currency_code, states=states, page_size=page_size
+        )
+        while True:
+            page = self._call(self._service.ListHolds, request)
+            yield from page.holds
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def watch(
+        self, *, currency_code: str = "", user_id: str = "", after_sequence: int = 0
+    ) -> Iterator[Transaction]:
+        """
+        Yield what moves on an account as it is committed, for ever.
+
+        After a disconnect it goes on where it was, without gap or duplicate. Store the
+        `entry.sequence` you have dealt with, and begin after it next time. Close the iterator to
+        end it.
+
+        Args:
+            currency_code: ISO 4217; empty: the service's default.
+
+            user_id: Whose account; empty: the caller's.
+
+            after_sequence: Everything after this one is sent; 0: everything.
+
+        Raises:
+            WalletError: What another attempt cannot mend.
+        """
+        request = WatchTransactionsRequest(
+            user_id=user_id, currency_code=currency_code, after_sequence=after_sequence
+        )
+        failures = 0
+        while True:
+            try:
+                for transaction in self._watch_once(request):
+                    failures = 0
+                    yield transaction
+                    request.after_sequence = transaction.entry.sequence
+            except grpc.RpcError as error:
+                if not self._may_resume(error):
+                    raise error_from(error) from error
+                failures += 1
+                time.sleep(random.uniform(0.0, min(_PAUSE_S_MAX, 0.05 * 2**failures)))  # noqa: S311
+
+    def _watch_once(self, request: WatchTransactionsRequest) -> Iterator[Transaction]:
+        """Yield what one stream sends until it breaks off."""
+        stream = self._service.WatchTransactions(request, metadata=self._metadata())
+        try:
+            for event in stream:
+                if event.WhichOneof("event") == "transaction":
+                    yield event.transaction
+        finally:
+            stream.cancel()
+
+    def _may_resume(self, error: BaseException) -> bool:
+        if not isinstance(error, grpc.RpcError):
+            return False
+        is_expired = isinstance(error_from(error), TokenExpired)
+        return may_succeed_later(error) or (is_expired and self._renews_token)
+
+
+def _money(amount_minor: int | None) -> Money | None:
+    return None if amount_minor is None else Money(minor_units=amount_minor)
+
+
+def _timestamp(moment: datetime | None) -> Timestamp | None:
+    if moment is None:
+        return None
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp
