@@ -1,6 +1,7 @@
 """The `wallet` command."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated, NoReturn
@@ -126,14 +127,18 @@ def token(
 ) -> None:
     """Print a token, and nothing else, on standard output."""
     with _clear_failures():
-        if not is_user_id(user_id):
-            raise SettingsError(
-                "USER_ID: must be 1 to 128 visible ASCII characters and not begin with '@'"
-            )
+        _check_user_id("USER_ID", user_id)
         for name in scope or ():
             if name not in SCOPES:
                 raise SettingsError(f"--scope: {name} is none of {', '.join(sorted(SCOPES))}")
         typer.echo(make_token(load_settings(), user_id, scopes=scope or (), ttl_s=ttl))
+
+
+def _check_user_id(argument: str, user_id: str) -> None:
+    if not is_user_id(user_id):
+        raise SettingsError(
+            f"{argument}: must be 1 to 128 visible ASCII characters and not begin with '@'"
+        )
 
 
 @main.command()
@@ -168,22 +173,31 @@ def statement(
 ) -> None:
     """Print an account's statement: opening balance, lines, closing balance."""
     with _clear_failures():
+        _check_user_id("USER", user_id)
         settings = load_settings()
-        period = Period(_moment("--from", start, is_end=False), _moment("--to", end, is_end=True))
+        period = _period(start, end)
         key = AccountKey(user_id, currency or settings.currency)
         if key.currency_code not in EXPONENTS:
             raise SettingsError("--currency: not a current ISO 4217 currency code")
         database = server.open_from(settings)
         schema.check_schema(database)
-        for text in render(key, stream_statement(database, key, period), text_format):
-            typer.echo(text, nl=False)
+        _write(render(key, stream_statement(database, key, period), text_format))
+
+
+def _period(start: str | None, end: str | None) -> Period:
+    period = Period(_moment("--from", start, is_end=False), _moment("--to", end, is_end=True))
+    if period.start is not None and period.end is not None and period.end < period.start:
+        raise SettingsError(f"--to: {end} is before --from {start}")
+    return period
 
 
 def _moment(option: str, text: str | None, *, is_end: bool) -> int | None:
     try:
         return None if text is None else parse_moment(text, is_end=is_end)
     except ValueError as error:
-        raise SettingsError(f"{option}: neither a date nor an RFC 3339 time: {text}") from error
+        raise SettingsError(
+            f"{option}: must be a date or an RFC 3339 time, not {text!r}"
+        ) from error
 
 
 @main.command()
@@ -195,8 +209,13 @@ def export(
         database = server.open_from(load_settings())
         schema.check_schema(database)
         with _progress("exporting") as progress:
-            for text in export_ledger(database, text_format, progress):
-                typer.echo(text, nl=False)
+            _write(export_ledger(database, text_format, progress))
+
+
+def _write(texts: Iterable[str]) -> None:
+    """Write data as it is: `typer.echo` would leave out what looks like a terminal's colours."""
+    sys.stdout.writelines(texts)
+    sys.stdout.flush()
 
 
 @contextmanager

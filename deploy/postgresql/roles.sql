@@ -1,7 +1,7 @@
 -- Three roles, so that who serves cannot rewrite what was recorded.
 --
 --   wallet_owner    owns the tables; `wallet migrate` runs as a member of it
---   wallet_app      serves: adds transactions and entries, changes accounts, never deletes
+--   wallet_app      serves: adds transactions and entries, changes accounts and holds, never deletes
 --   wallet_reader   reads: `wallet verify`, reports
 --
 -- Run it as a superuser in the wallet's own database after every `wallet migrate`; running it again
@@ -35,14 +35,18 @@ GRANT USAGE ON SCHEMA public TO wallet_app, wallet_reader;
 ALTER TABLE accounts OWNER TO wallet_owner;
 ALTER TABLE transactions OWNER TO wallet_owner;
 ALTER TABLE entries OWNER TO wallet_owner;
+ALTER TABLE holds OWNER TO wallet_owner;
+ALTER TABLE reversals OWNER TO wallet_owner;
 ALTER TABLE alembic_version OWNER TO wallet_owner;
 
-REVOKE ALL ON accounts, transactions, entries, alembic_version
+REVOKE ALL ON accounts, transactions, entries, holds, reversals, alembic_version
     FROM PUBLIC, wallet_app, wallet_reader;
 
 -- Append-only: no UPDATE, no DELETE, no TRUNCATE.
 GRANT SELECT, INSERT ON transactions, entries TO wallet_app;
-GRANT SELECT, INSERT, UPDATE ON accounts TO wallet_app;
+-- State: changed in place, never deleted.
+GRANT SELECT, INSERT, UPDATE ON accounts, holds, reversals TO wallet_app;
 GRANT SELECT ON alembic_version TO wallet_app;
 
-GRANT SELECT ON accounts, transactions, entries, alembic_version TO wallet_reader;
+GRANT SELECT ON accounts, transactions, entries, holds, reversals, alembic_version
+    TO wallet_reader;

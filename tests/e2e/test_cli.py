@@ -202,11 +202,11 @@ def test_migrate_makes_the_schema_and_may_be_repeated(
 
     assert RELEASE.fullmatch(first.stdout), first.stderr
     assert (again.returncode, again.stdout) == (0, first.stdout)
-    empty = "wallet: proven: 0 accounts, 0 entries, 0 transactions\n"
+    empty = "wallet: proven: 0 accounts, 0 entries, 0 transactions, 0 holds\n"
     assert _run("verify", directory=tmp_path, database_url=url).stdout == empty
 
 
-@pytest.mark.parametrize("command", ["serve", "verify"])
+@pytest.mark.parametrize("command", ["serve", "verify", "export"])
 def test_a_database_without_schema_asks_for_migrate(
     empty_postgres_url: str, tmp_path: Path, command: str
 ) -> None:
@@ -234,10 +234,11 @@ def test_verify_counts_what_it_proved(
         bob.deposit(1)
         alice.deposit(100)
         alice.transfer("bob", 100)
+        bob.create_hold(70)
 
     outcome = _run("verify", directory=tmp_path, database_url=database_url)
 
-    assert outcome.stdout == "wallet: proven: 2 accounts, 4 entries, 3 transactions\n"
+    assert outcome.stdout == "wallet: proven: 2 accounts, 4 entries, 4 transactions, 1 holds\n"
 
 
 def test_healthcheck_follows_the_server(server_process: ServerProcess, tmp_path: Path) -> None:
@@ -268,5 +269,5 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     outcome = _run("--help", directory=tmp_path)
 
     assert outcome.returncode == 0
-    for command in ("serve", "migrate", "token", "verify", "healthcheck"):
+    for command in ("serve", "migrate", "token", "verify", "statement", "export", "healthcheck"):
         assert f" {command} " in outcome.stdout

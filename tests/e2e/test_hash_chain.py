@@ -11,6 +11,7 @@ from harness.documents import blocks
 from harness.processes import ServerProcess
 from harness.tokens import token
 from wallet_client import Wallet
+from wallet_client.v1.types_pb2 import Condition, Money
 
 AWKWARD = 'обед "на\\двоих"\t\n\r\b\f\x01\x1f\x7f\u2028 𝄞 / <b>'
 
@@ -49,7 +50,8 @@ def test_the_recipe_gives_the_hashes_that_the_service_shows(
     alice, bob = clients
     bob.deposit(1)
     alice.deposit(500, description=AWKWARD, metadata={"я": AWKWARD, "z": "", "a": "1", "𝄞": "2"})
-    sent = alice.transfer("bob", 200, description="rent").transaction
+    condition = Condition(available_at_least=Money(minor_units=200), expected_sequence=1)
+    sent = alice.transfer("bob", 200, description="rent", condition=condition).transaction
     received = next(bob.transactions())
 
     computed = [

@@ -19,7 +19,8 @@ from wallet_client import InsufficientFunds, Wallet
 SCRIPT = (ROOT / "deploy/postgresql/roles.sql").read_text()
 ROLES = ("wallet_owner", "wallet_app", "wallet_reader")
 PASSWORD = "a password of the tests"
-TABLES = ("accounts", "transactions", "entries", "alembic_version")
+STATE = ("accounts", "holds", "reversals")
+TABLES = (*STATE, "transactions", "entries", "alembic_version")
 
 
 def _execute(url: str, statement: str | sql.Composable) -> None:
@@ -111,6 +112,26 @@ def test_the_service_runs_with_the_rights_of_the_app_role(app_url: str, tmp_path
         assert len(list(service.transactions(user_id="carol"))) == 2
 
 
+def test_holds_reversals_and_settings_need_no_other_rights(app_url: str, tmp_path: Path) -> None:
+    with (
+        ServerProcess(tmp_path, app_url) as server,
+        Wallet(server.target, service_token(), plaintext=True) as service,
+    ):
+        service.deposit(500, user_id="erin")
+        kept = service.create_hold(100, user_id="erin").hold
+        released = service.create_hold(200, user_id="erin").hold
+        taken = service.capture_hold(kept.hold_id, 60, keep_remainder=True).transaction
+        service.void_hold(released.hold_id)
+        service.reverse(taken.transaction_id, 10)
+        service.reverse(taken.transaction_id, 20)
+        service.update_account("erin", min_balance_minor=-100)
+        balance = service.balance(user_id="erin")
+
+        assert (balance.posted.minor_units, balance.held.minor_units) == (470, 40)
+        assert next(service.watch(user_id="erin")).amount.minor_units == 500
+        assert [change.caller for change in service.account_changes("erin")] == ["service"]
+
+
 @pytest.mark.parametrize("table", ["transactions", "entries"])
 @pytest.mark.parametrize(
     "statement",
@@ -134,9 +155,9 @@ def test_the_app_role_cannot_change_what_was_recorded(
 @pytest.mark.parametrize(
     "statement",
     [
-        "DELETE FROM accounts",
-        "TRUNCATE accounts",
-        "DROP TABLE accounts",
+        *(f"DELETE FROM {table}" for table in STATE),
+        *(f"TRUNCATE {table}" for table in STATE),
+        *(f"DROP TABLE {table}" for table in STATE),
         "ALTER TABLE accounts DROP CONSTRAINT accounts_available_above_minimum",
         "UPDATE alembic_version SET version_num = '0000'",
         "CREATE TABLE mine (number int)",
@@ -155,6 +176,8 @@ def test_the_app_role_cannot_do_more_than_serve(app_url: str, statement: str) ->
         *(f"INSERT INTO {table} DEFAULT VALUES" for table in TABLES),
         *(f"DELETE FROM {table}" for table in TABLES),
         "UPDATE accounts SET posted_minor = 1",
+        "UPDATE holds SET state = 'VOIDED'",
+        "UPDATE reversals SET reversed_minor = 0",
         "CREATE TABLE mine (number int)",
     ],
 )

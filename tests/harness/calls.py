@@ -1,7 +1,8 @@
 """Calls below the client class: any bytes to any method once, and all that comes back."""
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,12 +15,9 @@ from google.rpc.status_pb2 import Status
 from sqlalchemy import event, text
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from wallet_client.v1 import wallet_admin_service_pb2, wallet_service_pb2
-from wallet_client.v1.wallet_service_pb2 import ListBalancesRequest
+from wallet_client.v1.wallet_service_pb2 import ListBalancesRequest, WatchTransactionsRequest
 
 from harness.tokens import bearer, write_secret
-from wallet_service.engine.execute import execute_batch
-from wallet_service.ledger.books import Rules
-from wallet_service.ledger.commands import AccountKey, Deposit
 from wallet_service.server import WalletServer, open_from
 from wallet_service.settings import Settings
 from wallet_service.storage.database import Database, open_database
@@ -36,9 +34,11 @@ METHODS: dict[type[Message], str] = {
     GetMessageClass(method.input_type): path for path, method in _CALLS
 }
 _RESPONSES = {path: GetMessageClass(method.output_type) for path, method in _CALLS}
+_STREAMS = {path for path, method in _CALLS if method.server_streaming}
 
 _OPTIONS = [("grpc.enable_retries", 0)]
 _HEALTH_PING = "SELECT 1"
+_OWN_THREADS = {"sweeper", "watches"}
 _WAIT_S = 20
 
 
@@ -99,14 +99,62 @@ class Pending:
 
     def answer(self) -> Answer:
         """Wait for its end."""
-        code = self._call.code()
-        is_ours = code is grpc.StatusCode.OK and self._path in _RESPONSES
-        return Answer(
-            code=code,
-            message=self._call.details() or "",
-            trailers={each.key: each.value for each in self._call.trailing_metadata() or ()},
-            response=_RESPONSES[self._path].FromString(self._call.result()) if is_ours else None,
-        )
+        is_ours = self._call.code() is grpc.StatusCode.OK and self._path in _RESPONSES
+        response = _RESPONSES[self._path].FromString(self._call.result()) if is_ours else None
+        return _answer(self._call, response)
+
+
+class Stream:
+    """A stream being read; leaving its block hangs up."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+    @property
+    def is_open(self) -> bool:
+        return not self._call.done()
+
+    def take(self, count: int) -> list[Any]:
+        """Wait for the next transactions."""
+        found = []
+        while len(found) < count:
+            event = next(self._call)
+            if event.HasField("transaction"):
+                found.append(event.transaction)
+        return found
+
+    def first(self, kind: type[Message]) -> Answer:
+        """Wait for the first message of a stream of bytes, or its end."""
+        try:
+            data = next(self._call)
+        except (StopIteration, grpc.RpcError):
+            return _answer(self._call, None)
+        return Answer(grpc.StatusCode.OK, "", {}, kind.FromString(data))
+
+    def end(self) -> Answer:
+        """Read what still comes, and wait for the end."""
+        with suppress(grpc.RpcError):
+            for _ in self._call:
+                pass
+        return _answer(self._call, None)
+
+
+def _answer(call: Any, response: Any) -> Answer:
+    return Answer(
+        code=call.code(),
+        message=call.details() or "",
+        trailers={each.key: each.value for each in call.trailing_metadata() or ()},
+        response=response,
+    )
 
 
 class Caller:
@@ -123,16 +171,38 @@ class Caller:
         self.channel.close()
 
     def send(self, request: Message, *, timeout_s: float = _WAIT_S) -> Answer:
-        return self.start(request, timeout_s=timeout_s).answer()
+        """Wait for the answer; of a stream, for its first message."""
+        path = METHODS[type(request)]
+        return self._send(path, request.SerializeToString(), timeout_s, self._metadata)
+
+    def watch(self, **fields: Any) -> Stream:
+        """Open a stream."""
+        path = METHODS[WatchTransactionsRequest]
+        method = self.channel.unary_stream(path, response_deserializer=_RESPONSES[path].FromString)
+        data = WatchTransactionsRequest(**fields).SerializeToString()
+        return Stream(method(data, timeout=_WAIT_S, metadata=self._metadata))
 
     def start(self, request: Message, *, timeout_s: float | None = _WAIT_S) -> Pending:
         path = METHODS[type(request)]
         return self._start(path, request.SerializeToString(), timeout_s, self._metadata)
 
     def send_bytes(
-        self, path: str, data: bytes, *, metadata: tuple[tuple[str, str], ...] = ()
+        self,
+        path: str,
+        data: bytes,
+        *,
+        metadata: tuple[tuple[str, str], ...] = (),
+        timeout_s: float = _WAIT_S,
     ) -> Answer:
-        return self._start(path, data, _WAIT_S, (*self._metadata, *metadata)).answer()
+        return self._send(path, data, timeout_s, (*self._metadata, *metadata))
+
+    def _send(self, path: str, data: bytes, timeout_s: float, metadata: Any) -> Answer:
+        if path not in _STREAMS:
+            return self._start(path, data, timeout_s, metadata).answer()
+        with Stream(
+            self.channel.unary_stream(path)(data, timeout=timeout_s, metadata=metadata)
+        ) as (stream):
+            return stream.first(_RESPONSES[path])
 
     def _start(self, path: str, data: bytes, timeout_s: float | None, metadata: Any) -> Pending:
         method = self.channel.unary_unary(path)
@@ -200,11 +270,12 @@ def accounts_locked(database_url: str) -> Iterator[None]:
 
 @contextmanager
 def sql_statements(database: Database) -> Iterator[list[str]]:
-    """Collect the SQL of a server's calls, leaving out its health monitor's pings."""
+    """Collect the SQL of a server's calls, leaving out what it asks of itself."""
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement != _HEALTH_PING:
+        is_own = threading.current_thread().name in _OWN_THREADS
+        if statement != _HEALTH_PING and not is_own:
             seen.append(statement)
 
     engines = (database.writer, database.reader)
@@ -215,22 +286,6 @@ def sql_statements(database: Database) -> Iterator[list[str]]:
     finally:
         for engine in engines:
             event.remove(engine, "before_cursor_execute", note)
-
-
-def deposit_many(database_url: str, user_id: str, count: int) -> None:
-    """Give a user a history of deposits of 1, 2, 3, … kopecks, by the engine's own code."""
-    commands = [
-        Deposit(
-            caller=user_id,
-            request_id=f"many-{number}",
-            target=AccountKey(user_id, "RUB"),
-            amount_minor=number,
-        )
-        for number in range(1, count + 1)
-    ]
-    database = open_database(database_url)
-    execute_batch(database, commands, rules=Rules())
-    database.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

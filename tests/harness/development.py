@@ -11,6 +11,7 @@ from pathlib import Path
 
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 30
+_WALLET = [sys.executable, "-c", "from wallet_service.cli import main; main()"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def development_server(directory: Path) -> Iterator[QuickStart]:
     with (
         (directory / "server.log").open("w") as log,
         subprocess.Popen(
-            [Path(sys.executable).with_name("wallet"), "serve"],
+            [*_WALLET, "serve"],
             cwd=directory,
             env=kept | {"WALLET_LISTEN": "127.0.0.1:0"},
             stdout=subprocess.PIPE,

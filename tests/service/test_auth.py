@@ -15,20 +15,36 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from harness.calls import METHODS, Caller, Serving, balances_of, serving, sql_statements, user
 from harness.tokens import SECRET, bearer, service_token, token
 from wallet_client.v1.types_pb2 import Money
-from wallet_client.v1.wallet_admin_service_pb2 import GetAccountRequest, OpenAccountRequest
+from wallet_client.v1.wallet_admin_service_pb2 import (
+    GetAccountRequest,
+    ListAccountChangesRequest,
+    ListAccountsRequest,
+    OpenAccountRequest,
+    UpdateAccountRequest,
+)
 from wallet_client.v1.wallet_service_pb2 import (
+    CaptureHoldRequest,
+    CreateHoldRequest,
     DepositRequest,
+    ExecuteBatchRequest,
     GetBalanceRequest,
+    GetHoldRequest,
     GetTransactionRequest,
     ListBalancesRequest,
+    ListHoldsRequest,
     ListTransactionsRequest,
+    ReverseTransactionRequest,
     TransferRequest,
+    VoidHoldRequest,
+    WatchTransactionsRequest,
     WithdrawRequest,
 )
 
+from wallet_service.ledger.ids import transaction_id
+
 ALL_SCOPES = "wallet:act-for-any wallet:admin"
 ONE = Money(minor_units=1)
-ADMIN_REQUESTS = (OpenAccountRequest, GetAccountRequest)
+TWO = Money(minor_units=2)
 
 CLAIMS = {
     "iss": "wallet",
@@ -38,6 +54,8 @@ CLAIMS = {
     "scope": ALL_SCOPES,
 }
 GOOD = service_token()
+UNTOUCHED = {("bob", "RUB"): (100, 2)}
+USED = {("bob", "RUB"): (98, 8)}
 MISSING = ("UNAUTHENTICATED", "TOKEN_MISSING")
 INVALID = ("UNAUTHENTICATED", "TOKEN_INVALID")
 EXPIRED = ("UNAUTHENTICATED", "TOKEN_EXPIRED")
@@ -87,30 +105,59 @@ BAD_TOKENS = {
 }
 
 
+def admin_requests_for(user_id: str) -> list[Message]:
+    """Make a good request for each method of the operator's."""
+    return [
+        OpenAccountRequest(user_id=user_id, request_id="open"),
+        GetAccountRequest(user_id=user_id),
+        UpdateAccountRequest(user_id=user_id, state="ACCOUNT_STATE_ACTIVE", request_id="update"),
+        ListAccountsRequest(user_id=user_id),
+        ListAccountChangesRequest(user_id=user_id),
+    ]
+
+
 def requests_for(user_id: str) -> list[Message]:
-    """Make a good request for each method that names a user."""
+    """Make a good request for each other method that names a user."""
+    operation = {"deposit": DepositRequest(user_id=user_id, amount=ONE, request_id="batch")}
     return [
         DepositRequest(user_id=user_id, amount=ONE, request_id="deposit"),
         TransferRequest(user_id=user_id, to_user_id="carol", amount=ONE, request_id="transfer"),
         WithdrawRequest(user_id=user_id, amount=ONE, request_id="withdraw"),
+        CreateHoldRequest(user_id=user_id, amount=TWO, request_id="hold"),
+        ExecuteBatchRequest(operations=[operation]),
         GetBalanceRequest(user_id=user_id),
         ListBalancesRequest(user_id=user_id),
         ListTransactionsRequest(user_id=user_id),
-        OpenAccountRequest(user_id=user_id, request_id="open"),
-        GetAccountRequest(user_id=user_id),
+        ListHoldsRequest(user_id=user_id),
+        WatchTransactionsRequest(user_id=user_id),
     ]
 
 
-EVERY_REQUEST = [*requests_for("bob"), GetTransactionRequest(request_id="deposit")]
+def requests_of(caller: str) -> list[Message]:
+    """Make a good request for each method that names what `requests_for` made, or was given."""
+    hold_id, gift_id = transaction_id(caller, "hold"), transaction_id("carol", "gift")
+    return [
+        CaptureHoldRequest(hold_id=hold_id, amount=ONE, keep_remainder=True, request_id="capture"),
+        VoidHoldRequest(hold_id=hold_id, request_id="void"),
+        GetHoldRequest(hold_id=hold_id),
+        GetTransactionRequest(request_id="deposit"),
+        ReverseTransactionRequest(transaction_id=gift_id, amount=ONE, request_id="reverse"),
+    ]
+
+
+EVERY_REQUEST = [*requests_for("bob"), *requests_of("service"), *admin_requests_for("bob")]
 
 
 @pytest.fixture
 def wallet(database_url: str, tmp_path: Path) -> Iterator[Serving]:
-    """A server where bob and carol have money."""
+    """A server where bob and carol have money, some of his from her."""
+    gift = TransferRequest(to_user_id="bob", amount=Money(minor_units=10), request_id="gift")
     with serving(database_url, tmp_path) as running:
         for user_id in ("bob", "carol"):
             with user(running.target, user_id) as caller:
-                caller.send(DepositRequest(amount=Money(minor_units=100), request_id="start"))
+                caller.send(DepositRequest(amount=Money(minor_units=90), request_id="start"))
+        with user(running.target, "carol") as carol:
+            carol.send(gift)
         yield running
 
 
@@ -134,7 +181,7 @@ def test_no_bad_token_passes_any_method_or_reaches_the_database(wallet: Serving)
 
     assert answers == {name: {expected} for name, (_, expected) in BAD_TOKENS.items()}
     assert statements == []
-    assert bobs_balance(wallet) == {("bob", "RUB"): (100, 1)}
+    assert bobs_balance(wallet) == UNTOUCHED
 
 
 def test_a_token_of_nearly_the_longest_allowed_length_always_passes(wallet: Serving) -> None:
@@ -153,7 +200,7 @@ def test_a_token_beyond_the_longest_is_refused(wallet: Serving) -> None:
         answers = {caller.send(request).code.name for request in EVERY_REQUEST}
 
     assert answers <= {"UNAUTHENTICATED", "RESOURCE_EXHAUSTED"}
-    assert bobs_balance(wallet) == {("bob", "RUB"): (100, 1)}
+    assert bobs_balance(wallet) == UNTOUCHED
 
 
 def test_nothing_is_told_of_bytes_that_come_without_a_token(wallet: Serving) -> None:
@@ -171,18 +218,21 @@ def test_a_missing_scope_is_told_before_a_wrong_field(wallet: Serving) -> None:
 
 
 def test_a_user_cannot_name_another_user_existing_or_not(wallet: Serving) -> None:
+    users, operators = requests_for("bob"), admin_requests_for("bob")
+    others = requests_for("nobody") + admin_requests_for("nobody")
     with user(wallet.target, "alice") as alice, sql_statements(wallet.database) as statements:
-        existing = [alice.send(request) for request in requests_for("bob")]
-        missing = [alice.send(request) for request in requests_for("nobody")]
+        existing = [alice.send(request) for request in users + operators]
+        missing = [alice.send(request) for request in others]
 
     assert {each.outcome for each in existing} == {("PERMISSION_DENIED", "SCOPE_MISSING")}
-    assert [each.values["scope"] for each in existing] == ["wallet:act-for-any"] * 6 + [
-        "wallet:admin"
-    ] * 2
+    assert [each.values["scope"] for each in existing] == [
+        *["wallet:act-for-any"] * len(users),
+        *["wallet:admin"] * len(operators),
+    ]
     assert [each.details for each in existing] == [each.details for each in missing]
     assert [each.message for each in existing] == [each.message for each in missing]
     assert statements == []
-    assert bobs_balance(wallet) == {("bob", "RUB"): (100, 1)}
+    assert bobs_balance(wallet) == UNTOUCHED
 
 
 def test_a_service_may_name_any_user(wallet: Serving) -> None:
@@ -192,15 +242,15 @@ def test_a_service_may_name_any_user(wallet: Serving) -> None:
 
     assert answers == {type(request).__name__: "OK" for request in EVERY_REQUEST}
     assert statements
-    assert bobs_balance(wallet) == {("bob", "RUB"): (99, 4)}
+    assert bobs_balance(wallet) == USED
 
 
 def test_the_users_own_name_needs_no_scope(wallet: Serving) -> None:
     with user(wallet.target, "bob") as bob:
-        answers = [bob.send(each) for each in EVERY_REQUEST if type(each) not in ADMIN_REQUESTS]
+        answers = [bob.send(each).code.name for each in (*requests_for("bob"), *requests_of("bob"))]
 
-    assert {each.code.name for each in answers} == {"OK"}
-    assert bobs_balance(wallet) == {("bob", "RUB"): (99, 4)}
+    assert set(answers) == {"OK"}
+    assert bobs_balance(wallet) == USED
 
 
 @pytest.mark.parametrize(
@@ -208,22 +258,23 @@ def test_the_users_own_name_needs_no_scope(wallet: Serving) -> None:
 )
 def test_admin_methods_need_their_own_scope(wallet: Serving, scope: str) -> None:
     with user(wallet.target, "bob", scope) as bob, sql_statements(wallet.database) as statements:
-        answers = [bob.send(OpenAccountRequest(currency_code="USD", request_id="r"))]
-        answers.append(bob.send(GetAccountRequest()))
+        answers = [bob.send(request) for request in admin_requests_for("bob")]
+        answers += [bob.send(request) for request in admin_requests_for("")]
 
     assert {each.outcome for each in answers} == {("PERMISSION_DENIED", "SCOPE_MISSING")}
-    assert [each.values for each in answers] == [{"scope": "wallet:admin"}] * 2
+    assert [each.values for each in answers] == [{"scope": "wallet:admin"}] * len(answers)
     assert statements == []
-    assert bobs_balance(wallet) == {("bob", "RUB"): (100, 1)}
+    assert bobs_balance(wallet) == UNTOUCHED
 
 
 def test_the_admin_scope_alone_moves_nobodys_money(wallet: Serving) -> None:
     with user(wallet.target, "operator", "wallet:admin") as operator:
-        answers = [operator.send(request) for request in requests_for("bob")]
+        moving = [operator.send(request).outcome for request in requests_for("bob")]
+        keeping = [operator.send(request).code.name for request in admin_requests_for("bob")]
 
-    assert {each.outcome for each in answers[:6]} == {("PERMISSION_DENIED", "SCOPE_MISSING")}
-    assert [each.code.name for each in answers[6:]] == ["OK", "OK"]
-    assert bobs_balance(wallet) == {("bob", "RUB"): (100, 1)}
+    assert set(moving) == {("PERMISSION_DENIED", "SCOPE_MISSING")}
+    assert set(keeping) == {"OK"}
+    assert bobs_balance(wallet) == UNTOUCHED
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 import wallet_client
-from harness.calls import accounts_locked, deposit_many, serving, wait_until
+from harness.calls import accounts_locked, serving, wait_until
+from harness.stored import deposit_many
 from harness.tokens import service_token, token
 from sqlalchemy import text
 from wallet_client import Wallet, WalletError

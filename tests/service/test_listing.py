@@ -6,11 +6,13 @@ from itertools import chain
 from typing import Self
 
 import pytest
-from harness.calls import Answer, Caller, deposit_many, user, wait_until
+from harness.calls import Answer, Caller, user, wait_until
+from harness.stored import deposit_many
 from wallet_client import Wallet
 from wallet_client.v1.types_pb2 import Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import DepositRequest, ListTransactionsRequest
 
+from wallet_service.transport.listing import listing_of
 from wallet_service.transport.page_token import make_page_token
 
 NEWEST = ListTransactionsRequest.ORDER_NEWEST_FIRST
@@ -191,11 +193,12 @@ def test_a_page_token_belongs_to_its_listing(
         assert list_page(bank, **listing).code.name == "OK"
 
 
-@pytest.mark.parametrize("sequence", [2**63, 2**64 - 1])
+@pytest.mark.parametrize("sequence", [-1, 2**63, 2**64 - 1, 1.5, "1", True, None])
 def test_a_made_up_page_token_beyond_any_account_is_refused(
-    alice_raw: Caller, sequence: int
+    alice_raw: Caller, sequence: object
 ) -> None:
-    forged = make_page_token(sequence, "alice\nRUB\nFalse")
+    shared = ListTransactionsRequest(order=OLDEST)
+    forged = make_page_token((sequence,), listing_of(shared, "alice", "RUB"))
 
     answer = list_page(alice_raw, order=OLDEST, page_token=forged)
 

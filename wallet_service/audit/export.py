@@ -101,7 +101,8 @@ def _beancount(connection: Snapshot, transactions: Iterator[Transaction]) -> Ite
         amount = decimal(-account.posted_minor, account.currency_code)
         name = f"{_beancount_account(account.user_id)}:{account.currency_code}"
         closing = _day(newest) + timedelta(days=1)
-        yield f"{closing} balance {name} {amount} {account.currency_code}\n"
+        # Without "~ 0" Beancount would let a difference of one minor unit pass.
+        yield f"{closing} balance {name} {amount} ~ 0 {account.currency_code}\n"
 
 
 def _beancount_transaction(transaction: Transaction) -> str:

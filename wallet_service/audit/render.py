@@ -34,6 +34,7 @@ def render(key: AccountKey, rows: Iterator[StatementRow], text_format: str) -> I
         yield _TABLE.format(**dict(zip(_COLUMNS, _COLUMNS, strict=True))).rstrip() + "\n"
         for record in records:
             shown = {name: "" if value is None else value for name, value in record.items()}
+            shown["description"] = _on_one_line(record["description"])
             yield _TABLE.format(**shown).rstrip() + "\n"
 
 
@@ -62,6 +63,11 @@ def _record(key: AccountKey, row: StatementRow) -> dict[str, Any]:
         "amount": amount,
         "balance": decimal(row.balance_minor, key.currency_code),
     }
+
+
+def _on_one_line(text: str) -> str:
+    """Leave out what would break a table, or move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _time(time_us: int) -> str:

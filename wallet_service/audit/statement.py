@@ -71,7 +71,13 @@ def _ends(
     last = Moment(key, _FOREVER if period.end is None else period.end)
     positions = find_positions(connection, [first, last])
     before, until = positions.get(first), positions.get(last)
-    return before and before.last_before, until and until.last_before
+    if before and until:
+        return before.last_before, until.last_before
+    # Nobody opened the account, or the search met a gap.
+    if any(stream_account_lines(connection, key, above=0, below=_FOREVER)):
+        row = f"entries {key.user_id}/{key.currency_code}"
+        raise LedgerCorrupt(row=row, problem="a line is missing")
+    return None, None
 
 
 def _row(key: AccountKey, line: StoredLine, balance_minor: int) -> StatementRow:
@@ -105,14 +111,17 @@ def parse_moment(text: str, *, is_end: bool) -> int:
         Microseconds since 1970.
 
     Raises:
-        ValueError: Neither.
+        ValueError: Neither, or out of the years 1 to 9999.
     """
     try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        moment = datetime.fromisoformat(text)
-    else:
-        moment = datetime.combine(day + timedelta(days=1 if is_end else 0), time())
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            moment = datetime.fromisoformat(text)
+        else:
+            moment = datetime.combine(day + timedelta(days=1 if is_end else 0), time())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+    except OverflowError as error:
+        raise ValueError(text) from error

@@ -96,7 +96,7 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         if request.currency_code:
             validation.currency_code("currency_code", request.currency_code)
         for index, state in enumerate(request.states):
-            validation.known(f"states[{index}]", state, types_pb2.AccountState)
+            validation.named(f"states[{index}]", state, types_pb2.AccountState)
         validation.finish()
         listing = listing_of(request, request.user_id, request.currency_code)
         after = read_page_token(request.page_token, listing, Part.NAME, Part.NAME)

@@ -1,6 +1,6 @@
 """Batches: many requests of the other methods in one call, and what became of each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
@@ -19,6 +19,7 @@ from wallet_service.transport import decode, encode
 from wallet_service.transport.auth import Caller
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.status import status_of
+from wallet_service.transport.validation import Validation
 
 OPERATIONS_MAX = 1000
 
@@ -50,6 +51,7 @@ def submission_of(
         "reverse_transaction": decode.reverse_transaction,
     }
     commands: list[Command] = []
+    seen: set[str] = set()
     for index, operation in enumerate(request.operations):
         name = operation.WhichOneof("request")
         if name is None:
@@ -58,21 +60,21 @@ def submission_of(
         if name == "deposit" and not (self_deposit or caller.acts_for_any):
             raise NotAllowed(why="here only services deposit, not users themselves")
         prefix = f"operations[{index}].{name}."
-        commands.append(readers[name](getattr(operation, name), caller, prefix))
-    _check_together(commands)
+        command = readers[name](getattr(operation, name), caller, prefix)
+        _check_fits(command, seen, prefix)
+        seen.add(command.request_id)
+        commands.append(command)
     return Submission(commands, is_atomic=request.atomic)
 
 
-def _check_together(commands: list[Command]) -> None:
-    seen: set[str] = set()
-    for index, command in enumerate(commands):
-        if command.validate_only:
-            violation = Violation(f"operations[{index}]", "validate_only is not for batches")
-            raise ValidationFailed([violation])
-        if command.request_id in seen:
-            text = "the request_id stands in the batch twice"
-            raise ValidationFailed([Violation(f"operations[{index}]", text)])
-        seen.add(command.request_id)
+def _check_fits(command: Command, seen: Collection[str], prefix: str) -> None:
+    """Refuse what is good alone, but not in a batch with these request ids."""
+    validation = Validation(prefix)
+    validation.require("validate_only", "is not for batches", holds=not command.validate_only)
+    validation.require(
+        "request_id", "stands in the batch twice", holds=command.request_id not in seen
+    )
+    validation.finish()
 
 
 def response_of(

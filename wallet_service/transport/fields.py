@@ -69,6 +69,8 @@ def part_of(
     if not request.HasField("amount"):
         return None, None
     validation.amount_minor("amount.minor_units", request.amount.minor_units)
+    if request.amount.currency_code:
+        validation.currency_code("amount.currency_code", request.amount.currency_code)
     return request.amount.minor_units, request.amount.currency_code or None
 
 
@@ -104,7 +106,7 @@ def duration_us(validation: Validation, field: str, duration: Duration) -> int:
     validation.require(
         field,
         f"must be more than 0 and at most {_HOLD_SECONDS_MAX} seconds",
-        holds=0 < total_us <= _HOLD_SECONDS_MAX * _US,
+        holds=0 < total_us <= _HOLD_SECONDS_MAX * _US and 0 <= duration.nanos < 10**9,
     )
     return total_us
 

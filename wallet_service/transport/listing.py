@@ -42,7 +42,7 @@ def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> Line
     validation = Validation()
     validation.known("order", request.order, ListTransactionsRequest.Order)
     for index, kind in enumerate(request.kinds):
-        validation.known(f"kinds[{index}]", kind, types_pb2.Transaction.Kind)
+        validation.named(f"kinds[{index}]", kind, types_pb2.Transaction.Kind)
     start_time = end_time = None
     if request.HasField("start_time"):
         start_time = time_us(validation, "start_time", request.start_time)

@@ -159,7 +159,7 @@ class WalletReads(WalletServiceServicer):
         key = self._decoder.account(request, current_call().caller)
         validation = Validation()
         for index, state in enumerate(request.states):
-            validation.known(f"states[{index}]", state, types_pb2.HoldState)
+            validation.named(f"states[{index}]", state, types_pb2.HoldState)
         validation.finish()
         listing = listing_of(request, *key)
         after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)

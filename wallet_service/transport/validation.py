@@ -92,6 +92,14 @@ class Validation:
         """Check that a number is one of an enum's; 0 is its unspecified value."""
         self.require(field, f"must be a known value, not {value}", holds=value in enum.values())
 
+    def named(self, field: str, value: int, enum: Any) -> None:
+        """Check that a number is one of an enum's, and not its unspecified value."""
+        self.require(
+            field,
+            f"must be a known value, not {value}",
+            holds=value in enum.values() and value != 0,
+        )
+
     def currency_code(self, field: str, code: str) -> None:
         """Check that a currency exists."""
         if code not in EXPONENTS:

@@ -1,0 +1,55 @@
+"""The ledger's tables seen from below the service: filled by the engine's own code, read whole."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from wallet_service.engine.execute import Submission, execute_batch
+from wallet_service.ledger.books import Outcome, Rules
+from wallet_service.ledger.commands import AccountKey, Command, Deposit
+from wallet_service.storage.database import open_database
+from wallet_service.storage.schema import metadata
+
+_COMMANDS_PER_BATCH = 2000
+
+
+def deposit_many(database_url: str, user_id: str, count: int) -> None:
+    """Give a user a history of deposits of 1, 2, 3, … kopecks, by the engine's own code."""
+    run_commands(
+        database_url,
+        [
+            Deposit(
+                caller=user_id,
+                request_id=f"many-{number}",
+                target=AccountKey(user_id, "RUB"),
+                amount_minor=number,
+            )
+            for number in range(1, count + 1)
+        ],
+    )
+
+
+def run_commands(database_url: str, commands: Sequence[Command]) -> None:
+    """Have commands carried out below the service, all of which must succeed."""
+    database = open_database(database_url)
+    for first in range(0, len(commands), _COMMANDS_PER_BATCH):
+        submission = Submission(commands[first : first + _COMMANDS_PER_BATCH])
+        (results,) = execute_batch(database, [submission], rules=Rules())
+        assert all(isinstance(each, Outcome) and not each.transaction.refusal for each in results)
+    database.close()
+
+
+def all_rows(database_url: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Read everything that the ledger's tables hold, in the order of their keys."""
+    database = open_database(database_url)
+    with database.reader.connect() as connection:
+        rows = {
+            table.name: [
+                tuple(row)
+                for row in connection.execute(select(table).order_by(*table.primary_key.columns))
+            ]
+            for table in metadata.sorted_tables
+        }
+    database.close()
+    return rows
