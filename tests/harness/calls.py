@@ -38,7 +38,8 @@ METHODS: dict[type[Message], str] = {
 _RESPONSES = {path: GetMessageClass(method.output_type) for path, method in _CALLS}
 
 _OPTIONS = [("grpc.enable_retries", 0)]
-_HEALTH_PING = "SELECT 1"
+#: What the health monitor asks every second, on either database.
+_HEALTH_PINGS = ("SELECT 1", "SELECT pg_is_in_recovery()")
 _WAIT_S = 20
 
 
@@ -204,7 +205,7 @@ def sql_statements(database: Database) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement != _HEALTH_PING:
+        if not statement.startswith(_HEALTH_PINGS):
             seen.append(statement)
 
     engines = (database.writer, database.reader)
