@@ -146,6 +146,8 @@ def _prove_transaction(transaction: Transaction) -> None:
         _corrupt(_name(transaction), "it moved money on one side only")
     if has_entries != moves_money:
         _corrupt(_name(transaction), "its state and its entries do not agree")
+    if has_entries and transaction.digest is not None:
+        _corrupt(_name(transaction), "it has a digest beside its entries")
     if not has_entries and transaction.digest != transaction_digest(transaction):
         _corrupt(_name(transaction), "its digest does not fit it")
 

@@ -132,6 +132,8 @@ class Books:
 
         accounts: Open accounts among those the batch names, locked.
 
+        busy: Accounts that others hold locked, and that are not loaded therefore.
+
         outcomes: Earlier outcomes among the batch's transaction ids; the batch's own are added.
     """
 
@@ -141,6 +143,7 @@ class Books:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     decided: list[Outcome] = field(default_factory=list)
     changed: dict[AccountKey, Account] = field(default_factory=dict)
+    busy: set[AccountKey] = field(default_factory=set)
 
     def account(self, key: AccountKey) -> Account:
         """Return an account; a never-opened one reads as zero and is not kept."""

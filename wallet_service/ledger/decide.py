@@ -24,9 +24,10 @@ from wallet_service.ledger.commands import (
     OpenAccount,
     Transfer,
     Withdraw,
+    accounts_of,
     currency_of,
 )
-from wallet_service.ledger.errors import Refusal, RequestIdReused
+from wallet_service.ledger.errors import Contention, Refusal, RequestIdReused
 from wallet_service.ledger.refusals import (
     account_closed,
     account_missing,
@@ -51,10 +52,14 @@ def decide(books: Books, command: Command) -> Outcome:
 
     Raises:
         RequestIdReused: The id names an earlier request with other content. Nothing is recorded.
+
+        Contention: Others hold one of its accounts locked. Nothing is recorded.
     """
     previous = books.outcomes.get(command.transaction_id)
     if previous:
         return _replay(previous, command)
+    if not books.busy.isdisjoint(accounts_of(command)):
+        raise Contention
     match command:
         case Deposit():
             outcome = _decide_deposit(books, command)

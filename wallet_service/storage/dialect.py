@@ -59,9 +59,13 @@ class Dialect(Protocol):
         ...
 
     def lock_accounts(
-        self, connection: Connection, keys: Sequence[AccountKey]
+        self, connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
     ) -> Sequence[Row[Any]]:
-        """Lock, in the order of their keys, and read the open accounts among some keys."""
+        """
+        Lock, in the order of their keys, and read the open accounts among some keys.
+
+        With `skip_busy` those that others hold locked are left out instead of waited for.
+        """
         ...
 
     def insert_rows(
@@ -72,6 +76,10 @@ class Dialect(Protocol):
 
     def update_accounts(self, connection: Connection, accounts: Sequence[Account]) -> None:
         """Overwrite what moves on locked accounts."""
+        ...
+
+    def was_busy(self, error: DBAPIError) -> bool:
+        """Tell whether others held an account locked for too long."""
         ...
 
     def was_rolled_back(self, error: DBAPIError) -> bool:

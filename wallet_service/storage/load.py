@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, select, tuple_
 from wallet_service.ledger.books import Account, Books, Entry, Outcome, Rules, Transaction
 from wallet_service.ledger.commands import AccountKey, Command, accounts_of
 from wallet_service.storage.database import Database
+from wallet_service.storage.schema import accounts as accounts_table
 from wallet_service.storage.schema import entries, transactions
 
 _OUTCOMES = select(transactions).where(
@@ -20,6 +21,13 @@ _LINES = select(entries).where(
 )
 
 
+_PRESENT = select(accounts_table.c.user_id, accounts_table.c.currency_code).where(
+    tuple_(accounts_table.c.user_id, accounts_table.c.currency_code).in_(
+        bindparam("keys", expanding=True)
+    )
+)
+
+
 def load_books(
     database: Database,
     connection: Connection,
@@ -27,19 +35,26 @@ def load_books(
     *,
     now: int,
     rules: Rules,
+    skip_busy: bool,
 ) -> Books:
     """
     Lock and load everything some commands need, inside the batch's database transaction.
 
     Ids are looked up in a statement of their own after the locks: it sees what their last owner
-    committed.
+    committed. With `skip_busy` accounts that others hold locked are noted instead of waited for.
     """
     keys = sorted({key for command in commands for key in accounts_of(command)})
-    rows = database.dialect.lock_accounts(connection, keys)
+    rows = database.dialect.lock_accounts(connection, keys, skip_busy=skip_busy)
     loaded = map(account_of, rows)
     accounts = {AccountKey(account.user_id, account.currency_code): account for account in loaded}
     outcomes = load_outcomes(connection, [command.transaction_id for command in commands])
-    return Books(now=now, rules=rules, accounts=accounts, outcomes=outcomes)
+    busy = _present(connection, keys) - accounts.keys() if skip_busy else set()
+    return Books(now=now, rules=rules, accounts=accounts, outcomes=outcomes, busy=busy)
+
+
+def _present(connection: Connection, keys: Sequence[AccountKey]) -> set[AccountKey]:
+    """Tell which of some accounts were ever opened, locked or not."""
+    return {AccountKey(*row) for row in connection.execute(_PRESENT, {"keys": keys})}
 
 
 def load_outcomes(connection: Connection, transaction_ids: Sequence[str]) -> dict[str, Outcome]:

@@ -137,13 +137,17 @@ _LOCK_ACCOUNTS = (
     .order_by(accounts.c.user_id, accounts.c.currency_code)
     .with_for_update(of=accounts)
 )
+_LOCK_FREE_ACCOUNTS = _LOCK_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
 
 
-def lock_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Row[Any]]:
+def lock_accounts(
+    connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
+) -> Sequence[Row[Any]]:
     """Lock, in the order of their keys, and read the open accounts among some keys."""
     user_ids, currency_codes = zip(*keys, strict=True)
     parameters = {"user_ids": list(user_ids), "currency_codes": list(currency_codes)}
-    return connection.execute(_LOCK_ACCOUNTS, parameters).all()
+    statement = _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS
+    return connection.execute(statement, parameters).all()
 
 
 _moved = (
@@ -206,6 +210,11 @@ def _copy_field(value: Any) -> str:
     if isinstance(value, dict):
         value = orjson.dumps(value).decode()
     return str(value).translate(_COPY_ESCAPES)
+
+
+def was_busy(error: DBAPIError) -> bool:
+    """Tell whether others held an account locked for too long."""
+    return _code(error) == errorcodes.LOCK_NOT_AVAILABLE
 
 
 def was_rolled_back(error: DBAPIError) -> bool:

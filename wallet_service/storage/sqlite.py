@@ -113,7 +113,12 @@ _LOCK_ACCOUNTS = select(accounts).where(
 )
 
 
-def lock_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Row[Any]]:
+def lock_accounts(
+    connection: Connection,
+    keys: Sequence[AccountKey],
+    *,
+    skip_busy: bool,  # noqa: ARG001 (there are no locks on accounts)
+) -> Sequence[Row[Any]]:
     """Read the open accounts among some keys; the transaction itself is the lock."""
     return connection.execute(_LOCK_ACCOUNTS, {"keys": keys}).all()
 
@@ -154,6 +159,11 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
     """Insert rows one after another; within a transaction that is the fast way here."""
     names = table.columns.keys()
     connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def was_busy(_error: DBAPIError) -> bool:
+    """Tell whether others held an account locked: here they hold all or none."""
+    return False
 
 
 def was_rolled_back(error: DBAPIError) -> bool:
