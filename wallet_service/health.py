@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -18,6 +19,28 @@ _TIMEOUT_S = 3
 _HOST = "127.0.0.1"
 
 
+class _Servicer(health.HealthServicer):  # type: ignore[misc]
+    """The library's servicer, which neither waits behind calls nor can be made to wait."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="health-watch")
+        super().__init__(experimental_non_blocking=True, experimental_thread_pool=self._pool)
+        # The library gives a pool to Watch only: probes shall not queue behind calls.
+        check = functools.partial(super().Check)
+        check.experimental_thread_pool = ThreadPoolExecutor(  # type: ignore[attr-defined]
+            1, thread_name_prefix="health-check"
+        )
+        self.Check = check
+
+    def _on_close_callback(
+        self, send_response_callback: Callable[..., None], service: str
+    ) -> Callable[[], object]:
+        # gRPC calls this back on its one serving thread, which must not wait for the servicer's
+        # lock: whoever holds that may be waiting for the serving thread to send.
+        callback = super()._on_close_callback(send_response_callback, service)
+        return lambda: self._pool.submit(callback)
+
+
 class HealthMonitor:
     """
     Says whether calls can be answered: whether the database does.
@@ -31,15 +54,7 @@ class HealthMonitor:
     def __init__(self, database: Database, services: list[str]) -> None:
         self._database = database
         self._services = ["", *services]
-        # Its own thread: probes are answered however many calls wait.
-        pool = ThreadPoolExecutor(1, thread_name_prefix="health")
-        self.servicer = health.HealthServicer(
-            experimental_non_blocking=True, experimental_thread_pool=pool
-        )
-        # The library gives the pool to Watch only.
-        check = functools.partial(self.servicer.Check)
-        check.experimental_thread_pool = pool  # type: ignore[attr-defined]
-        self.servicer.Check = check
+        self.servicer = _Servicer()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="health-monitor", daemon=True)
 

@@ -23,6 +23,7 @@ from wallet_service.server import WalletServer, open_from, prepare_database
 from wallet_service.settings import Settings, SettingsError
 
 _RESTART_DELAY_S = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()
 _spawn = multiprocessing.get_context("spawn")
@@ -46,15 +47,14 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
     if settings.workers == 1:
         server = WalletServer(settings, database, shares_port=False)
         on_ready(server.start())
-        _wait_for_signal(signal.SIGTERM, signal.SIGINT)
+        _wait_for_signal(*_SIGNALS)
         server.stop()
         return
     database.close()
     with _reserve_port(settings.listen) as port:
         host = settings.listen.rpartition(":")[0]
-        _supervise(
-            settings.model_copy(update={"listen": f"{host}:{port.getsockname()[1]}"}), on_ready
-        )
+        shared = settings.model_copy(update={"listen": f"{host}:{port.getsockname()[1]}"})
+        _Supervisor(shared, on_ready).run()
 
 
 def _wait_for_signal(*signals: signal.Signals) -> None:
@@ -107,41 +107,62 @@ class _Worker:
         self.is_ready = False
 
 
-def _supervise(settings: Settings, on_ready: Callable[[int], None]) -> None:
-    """Keep the workers running until a signal, then let each of them drain."""
-    woken, waker = _spawn.Pipe(duplex=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: waker.send_bytes(b"stop"))
-    workers = [_Worker(settings) for _ in range(settings.workers)]
-    is_announced = False
-    while not woken.poll():
-        wait([woken, *_watched(workers)])
-        for index, worker in enumerate(workers):
-            worker.is_ready = worker.is_ready or worker.ready.poll()
-            if worker.process.exitcode is not None:
-                if not worker.is_ready or not is_announced:
-                    _stop(workers)
-                    sys.exit(worker.process.exitcode or 1)
-                _log.error("worker_died", exit_code=worker.process.exitcode)
-                if woken.poll(_RESTART_DELAY_S):
-                    break
-                workers[index] = _Worker(settings)
-        if not is_announced and all(worker.is_ready for worker in workers):
-            is_announced = True
-            on_ready(int(settings.listen.rpartition(":")[2]))
-    _stop(workers)
+class _Supervisor:
+    """Keeps workers running until a signal, then lets each of them drain."""
 
+    def __init__(self, settings: Settings, on_ready: Callable[[int], None]) -> None:
+        self._settings = settings
+        self._on_ready = on_ready
+        self._woken, self._waker = _spawn.Pipe(duplex=False)
+        self._workers: list[_Worker] = []
+        self._is_announced = False
 
-def _watched(workers: list[_Worker]) -> list[Connection | int]:
-    sentinels = [worker.process.sentinel for worker in workers]
-    return [*sentinels, *(worker.ready for worker in workers if not worker.is_ready)]
+    def run(self) -> None:
+        """Supervise until a signal; a second one kills the workers and ends at once."""
+        for number in _SIGNALS:
+            signal.signal(number, self._end)
+        self._workers += [_Worker(self._settings) for _ in range(self._settings.workers)]
+        while not self._woken.poll():
+            wait([self._woken, *self._watched()])
+            for index, worker in enumerate(self._workers):
+                worker.is_ready = worker.is_ready or worker.ready.poll()
+                if worker.process.exitcode is not None:
+                    self._replace(index)
+            if not self._is_announced and all(worker.is_ready for worker in self._workers):
+                self._is_announced = True
+                self._on_ready(int(self._settings.listen.rpartition(":")[2]))
+        self._stop()
 
+    def _watched(self) -> list[Connection | int]:
+        sentinels = [worker.process.sentinel for worker in self._workers]
+        return [*sentinels, *(worker.ready for worker in self._workers if not worker.is_ready)]
 
-def _stop(workers: list[_Worker]) -> None:
-    for worker in workers:
-        worker.process.terminate()
-    for worker in workers:
-        worker.process.join()
+    def _replace(self, index: int) -> None:
+        """Start another worker for a dead one; where none ever served, give up instead."""
+        exit_code = self._workers[index].process.exitcode
+        if not self._is_announced:
+            self._stop()
+            sys.exit(exit_code or 1)
+        _log.error("worker_died", exit_code=exit_code)
+        if not self._woken.poll(_RESTART_DELAY_S):
+            self._workers[index] = _Worker(self._settings)
+
+    def _stop(self) -> None:
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
+
+    def _end(self, _number: int, _frame: object) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, self._end_at_once)
+        self._waker.send_bytes(b"end")
+
+    def _end_at_once(self, number: int, _frame: object) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 def _work(settings: Settings, ready: Connection) -> None:

@@ -37,8 +37,8 @@ _RESPONSES = {path: GetMessageClass(method.output_type) for path, method in _CAL
 _STREAMS = {path for path, method in _CALLS if method.server_streaming}
 
 _OPTIONS = [("grpc.enable_retries", 0)]
-_HEALTH_PING = "SELECT 1"
-_OWN_THREADS = {"sweeper", "watches"}
+#: Threads of the server that look for themselves, not for a call.
+_OWN_THREADS = {"health-monitor", "sweeper", "watches"}
 _WAIT_S = 20
 
 
@@ -274,8 +274,7 @@ def sql_statements(database: Database) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        is_own = threading.current_thread().name in _OWN_THREADS
-        if statement != _HEALTH_PING and not is_own:
+        if threading.current_thread().name not in _OWN_THREADS:
             seen.append(statement)
 
     engines = (database.writer, database.reader)

@@ -88,7 +88,11 @@ class ServerProcess:
                 stderr=log,
                 text=True,
             )
-        self.target = self._announced_address()
+        try:
+            self.target = self._announced_address()
+        except BaseException:
+            self.kill()
+            raise
 
     def _announced_address(self) -> str:
         lines: queue.Queue[str] = queue.Queue()

@@ -7,21 +7,22 @@ shows that.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from dataclasses import fields
+from typing import NamedTuple, NoReturn
 
 from wallet_service.ledger.books import EXTERNAL, Account, State, Transaction
 from wallet_service.ledger.chain import entry_hash, transaction_digest
-from wallet_service.ledger.commands import MOVING_KINDS, AccountKey, Kind
+from wallet_service.ledger.commands import MOVING_KINDS, AccountKey, Kind, SpendingLimit
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
     Counts,
-    Reserved,
     Snapshot,
     StoredLine,
     count_rows,
     find_unwritten_side,
     find_wrong_states,
     read_reserved,
+    stream_account_changes,
     stream_accounts,
     stream_lines,
     stream_transactions,
@@ -59,8 +60,8 @@ def verify(database: Database, progress: Progress) -> Counts:
 
 def _proven_rows(connection: Snapshot) -> Iterator[object]:
     """Yield each row once it is proven."""
-    reserved = read_reserved(connection)
-    yield from _proven_accounts(stream_accounts(connection), stream_lines(connection), reserved)
+    lines = stream_lines(connection)
+    yield from _proven_accounts(stream_accounts(connection), lines, _expected(connection))
     for transaction in stream_transactions(connection):
         _prove_transaction(transaction)
         yield transaction
@@ -76,25 +77,61 @@ def _prove_states(connection: Snapshot) -> None:
         _corrupt(row, problem)
 
 
+class _Expected(NamedTuple):
+    """What an account is by everything but its entries, and the record that says so."""
+
+    account: Account
+    changed_at: int
+    row: str
+
+
+def _expected(connection: Snapshot) -> dict[AccountKey, _Expected]:
+    """Replay what operators did to accounts, and add up what holds reserve on them."""
+    expected: dict[AccountKey, _Expected] = {}
+    for change in stream_account_changes(connection):
+        key = AccountKey(str(change.target_user_id), change.currency_code)
+        opened = Account(*key, created_at=change.created_at)
+        account, changed_at, row = expected.get(key) or _Expected(opened, 0, _name(change))
+        if change.kind == Kind.UPDATE_ACCOUNT:
+            changed_at = change.created_at
+        after = change.arguments["after"]
+        account.min_balance_minor, account.state = after["min_balance"], after["state"]
+        account.limits = tuple(SpendingLimit(*limit) for limit in after["limits"])
+        expected[key] = _Expected(account, changed_at, row)
+    for key, reserved in read_reserved(connection).items():
+        row = f"holds of {key.user_id}/{key.currency_code}"
+        known = expected.setdefault(key, _Expected(Account(*key), 0, row))
+        known.account.held_minor, known.account.open_holds = reserved
+    return expected
+
+
 def _proven_accounts(
-    accounts: Iterator[Account], lines: Iterator[StoredLine], reserved: dict[AccountKey, Reserved]
+    accounts: Iterator[Account],
+    lines: Iterator[StoredLine],
+    expected: dict[AccountKey, _Expected],
 ) -> Iterator[Account | StoredLine]:
     """Walk both in the order of their keys, replaying each account's lines from nothing."""
     line = next(lines, None)
     for account in accounts:
-        replayed = Account(account.user_id, account.currency_code)
-        while line and _key(line) == (account.user_id, account.currency_code):
+        default = _Expected(Account(*account.key), 0, "")
+        replayed, changed_at, _ = expected.pop(account.key, default)
+        opened_at = [replayed.created_at] if replayed.created_at else []
+        while line and _key(line) == account.key:
+            opened_at.append(line.entry.created_at)
+            del opened_at[2:]
             _replay(replayed, line)
             yield line
             line = next(lines, None)
-        if line and _key(line) < (account.user_id, account.currency_code):
+        if line and _key(line) < account.key:
             break
-        _prove_account(account, replayed, reserved.pop(account.key, Reserved(0, 0)))
+        replayed.created_at = min(opened_at, default=0)
+        replayed.updated_at = max(replayed.updated_at, changed_at, replayed.created_at)
+        _prove_account(account, replayed)
         yield account
     if line:
         _corrupt(_line_name(line), "its account is missing")
-    for key in reserved:
-        _corrupt(f"holds of {key.user_id}/{key.currency_code}", "their account is missing")
+    for _, _, row in expected.values():
+        _corrupt(row, "its account is missing")
 
 
 def _replay(account: Account, line: StoredLine) -> None:
@@ -152,26 +189,19 @@ def _sides(transaction: Transaction, user_id: str) -> list[tuple[int | None, int
     return sides
 
 
-def _prove_account(account: Account, replayed: Account, reserved: Reserved) -> None:
+def _prove_account(account: Account, replayed: Account) -> None:
+    """Prove that an account is what its entries, its holds and its operators made of it."""
     name = f"accounts {account.user_id}/{account.currency_code}"
-    if account.sequence != replayed.sequence:
-        _corrupt(name, f"sequence is {account.sequence}, its last entry is #{replayed.sequence}")
-    if account.posted_minor != replayed.posted_minor:
-        expected = replayed.posted_minor
-        _corrupt(name, f"posted_minor is {account.posted_minor}, its entries give {expected}")
-    if account.head_hash != replayed.head_hash:
-        _corrupt(name, "head_hash is not its last entry's")
-    outflow = (account.outflow_minor, account.outflow_count)
-    if outflow != (replayed.outflow_minor, replayed.outflow_count):
-        _corrupt(name, f"outflow {outflow} is not its last entry's")
-    if (account.held_minor, account.open_holds) != reserved:
-        _corrupt(
-            name,
-            f"held_minor is {account.held_minor} in {account.open_holds} open holds,"
-            f" its holds give {reserved.minor} in {reserved.holds}",
-        )
+    for column in fields(Account):
+        actual, expected = getattr(account, column.name), getattr(replayed, column.name)
+        if column.name != "is_stored" and actual != expected:
+            _corrupt(name, f"{column.name} is {_shown(actual)}, expected {_shown(expected)}")
     if account.available_minor < account.min_balance_minor:
         _corrupt(name, f"available {account.available_minor} is below its minimum")
+
+
+def _shown(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _prove_transaction(transaction: Transaction) -> None:
@@ -188,12 +218,14 @@ def _prove_transaction(transaction: Transaction) -> None:
         _corrupt(_name(transaction), "it moved money on one side only")
     if has_entries != moves_money:
         _corrupt(_name(transaction), "its state and its entries do not agree")
+    if has_entries and transaction.digest is not None:
+        _corrupt(_name(transaction), "it has a digest beside its entries")
     if not has_entries and transaction.digest != transaction_digest(transaction):
         _corrupt(_name(transaction), "its digest does not fit it")
 
 
-def _key(line: StoredLine) -> tuple[str, str]:
-    return line.entry.user_id, line.entry.currency_code
+def _key(line: StoredLine) -> AccountKey:
+    return AccountKey(line.entry.user_id, line.entry.currency_code)
 
 
 def _line_name(line: StoredLine) -> str:

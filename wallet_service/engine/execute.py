@@ -23,10 +23,20 @@ class Submission(NamedTuple):
 
 
 def execute_batch(
-    database: Database, submissions: Sequence[Submission], *, rules: Rules
+    database: Database, submissions: Sequence[Submission], *, rules: Rules, skip_busy: bool = False
 ) -> list[list[Result]]:
     """
     Run some submissions in arrival order, all in one committed database transaction.
+
+    Args:
+        database: Where the books are.
+
+        submissions: At least one.
+
+        rules: The operator's choices.
+
+        skip_busy: Refuse at once what needs an account that others hold locked, so that it does not
+            keep the rest waiting.
 
     Returns:
         For each command of each submission what was decided, or the error that binds nothing.
@@ -37,7 +47,9 @@ def execute_batch(
     commands = [command for submission in submissions for command in submission.commands]
     with database.write() as connection:
         now = time.time_ns() // 1000
-        books = load_books(database, connection, commands, now=now, rules=rules)
+        books = load_books(
+            database, connection, commands, now=now, rules=rules, skip_busy=skip_busy
+        )
         results = [_decide(books, submission) for submission in submissions]
         write_books(database, connection, books)
     return results

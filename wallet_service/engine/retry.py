@@ -7,17 +7,25 @@ id is already recorded answers what was recorded.
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from wallet_service.engine.execute import Result, Submission
 from wallet_service.ledger.errors import Contention, DatabaseUnavailable, OutcomeUnknown
-from wallet_service.storage.database import BatchFailed, CommitInDoubt, RolledBack
+from wallet_service.storage.database import AccountsBusy, BatchFailed, CommitInDoubt, RolledBack
 
-Execute = Callable[[Sequence[Submission]], list[list[Result]]]
+
+class Execute(Protocol):
+    """Runs some submissions in one database transaction; see `execute_batch`."""
+
+    def __call__(self, submissions: Sequence[Submission], *, skip_busy: bool) -> list[list[Result]]:
+        """Answer each command of each submission."""
+        ...
+
 
 #: How often a whole batch is run while others keep it from committing; its parts get one try each,
 #: so that the time suffices to find the one that the others wait for.
@@ -33,6 +41,7 @@ class _Part:
     indexes: list[int]
     attempts_max: int = 1
     is_in_doubt: bool = False
+    skips_busy: bool = False
 
     def halves(self) -> list["_Part"]:
         middle = len(self.indexes) // 2
@@ -93,6 +102,8 @@ def _attempt(
         assert state.outcome
         error = state.outcome.exception()
         part.is_in_doubt = part.is_in_doubt or isinstance(error, CommitInDoubt)
+        # Once was enough to wait for: now whoever needs a busy account stands aside.
+        part.skips_busy = part.skips_busy or isinstance(error, AccountsBusy)
         _log.warning("batch_failed", submissions=len(submissions), cause=repr(error))
         if time.monotonic() >= deadline:
             return True
@@ -106,7 +117,7 @@ def _attempt(
         reraise=True,
     )
     try:
-        return retrying(execute, submissions)
+        return retrying(lambda: execute(submissions, skip_busy=part.skips_busy))
     except RolledBack as error:
         raise Contention from error
     except BatchFailed as error:

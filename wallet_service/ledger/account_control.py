@@ -46,7 +46,8 @@ def decide_update_account(books: Books, command: UpdateAccount) -> Outcome:
         account.limits = command.limits
     account.updated_at = max(books.now, account.updated_at)
     books.keep_settings(account)
-    return note(books, command, movement, changes={"before": before, "after": _settings(account)})
+    changes = {"before": before, "after": _settings(account)}
+    return note(books, command, movement, changes=changes, created_at=account.updated_at)
 
 
 def _settings(account: Account) -> Arguments:

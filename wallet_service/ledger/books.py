@@ -8,12 +8,13 @@ whole. Times are microseconds since 1970-01-01 UTC.
 import copy
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from wallet_service.ledger.commands import AccountKey, SpendingLimit
-from wallet_service.ledger.errors import REFUSALS, Refusal, Value
+from wallet_service.ledger.errors import REFUSALS, Contention, Refusal, Value
 from wallet_service.ledger.limits import Outflow
 
 #: The counterparty of money that comes from or goes to the outside world. It has no account row.
@@ -189,6 +190,8 @@ class Books:
 
         accounts: Open accounts among those the batch names, locked.
 
+        busy: Accounts that others hold locked, and that are not loaded therefore.
+
         outcomes: Earlier outcomes among the batch's transaction ids, and of the originals it
             reverses; the batch's own are added.
 
@@ -202,6 +205,7 @@ class Books:
     now: int
     rules: Rules = field(default_factory=Rules)
     accounts: MutableMapping[AccountKey, Account] = field(default_factory=dict)
+    busy: AbstractSet[AccountKey] = frozenset()
     outcomes: MutableMapping[str, Outcome] = field(default_factory=dict)
     holds: MutableMapping[str, Hold] = field(default_factory=dict)
     reversed_minor: MutableMapping[str, int] = field(default_factory=dict)
@@ -214,7 +218,14 @@ class Books:
     _below: Self | None = None
 
     def account(self, key: AccountKey) -> Account:
-        """Return an account to change; a never-opened one reads as zero and is not kept."""
+        """
+        Return an account to change; a never-opened one reads as zero and is not kept.
+
+        Raises:
+            Contention: Others hold it locked.
+        """
+        if key in self.busy:
+            raise Contention
         if self._below is not None and key not in self.changed and key in self.accounts:
             return copy.copy(self.accounts[key])
         return self.accounts.get(key) or Account(*key)
@@ -227,7 +238,7 @@ class Books:
         """Remember a changed account for writing, opening it if it is new."""
         key = account.key
         if key not in self.accounts:
-            account.created_at = self.now
+            account.created_at = account.updated_at
         self.accounts[key] = account
         self.changed[key] = account
 
@@ -258,6 +269,7 @@ class Books:
             now=self.now,
             rules=self.rules,
             accounts=ChainMap({}, self.accounts),
+            busy=self.busy,
             outcomes=ChainMap({}, self.outcomes),
             holds=ChainMap({}, self.holds),
             reversed_minor=ChainMap({}, self.reversed_minor),

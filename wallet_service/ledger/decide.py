@@ -67,6 +67,8 @@ def decide(books: Books, command: Command) -> Outcome:
 
         NotAllowed, InvalidRequest: Not this caller's to ask of this hold or original, or not
             meant. Nothing is recorded.
+
+        Contention: Others hold one of its accounts locked. Nothing is recorded.
     """
     previous = books.outcomes.get(command.transaction_id)
     if previous:

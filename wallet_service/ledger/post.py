@@ -88,9 +88,10 @@ def note(
     *,
     hold: Hold | None = None,
     changes: Arguments | None = None,
+    created_at: int | None = None,
 ) -> Outcome:
     """Record what was carried out without changing a posted balance."""
-    transaction = _transaction(books, command, movement, changes=changes)
+    transaction = _transaction(books, command, movement, changes=changes, created_at=created_at)
     return _record(books, transaction, hold=hold)
 
 

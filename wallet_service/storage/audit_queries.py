@@ -23,7 +23,14 @@ from sqlalchemy import (
 from wallet_service.ledger.books import Account, Entry, HoldState, State, Transaction
 from wallet_service.ledger.commands import AccountKey, Kind
 from wallet_service.storage.load import account_of, transaction_of
-from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
+from wallet_service.storage.schema import (
+    CHANGES_ACCOUNT,
+    accounts,
+    entries,
+    holds,
+    reversals,
+    transactions,
+)
 
 #: What `Database.snapshot` lends.
 Snapshot = Connection
@@ -146,6 +153,16 @@ def read_reserved(connection: Connection) -> dict[AccountKey, Reserved]:
         AccountKey(user_id, code): Reserved(int(minor), count)
         for user_id, code, minor, count in connection.execute(statement)
     }
+
+
+def stream_account_changes(connection: Connection) -> Iterator[Transaction]:
+    """Read all openings and changes of accounts, oldest first."""
+    statement = (
+        select(transactions)
+        .where(CHANGES_ACCOUNT, transactions.c.state == State.POSTED)
+        .order_by(transactions.c.created_at, transactions.c.transaction_id)
+    )
+    return map(transaction_of, connection.execute(statement))
 
 
 def find_wrong_states(connection: Connection) -> Iterator[tuple[str, str]]:

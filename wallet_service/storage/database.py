@@ -29,6 +29,10 @@ class RolledBack(BatchFailed):
     """Others were in the way; nothing was written."""
 
 
+class AccountsBusy(RolledBack):
+    """Others held some of the batch's accounts locked for too long."""
+
+
 class ConnectionLost(BatchFailed):
     """The database went away before COMMIT was sent; nothing was written."""
 
@@ -78,6 +82,8 @@ class Database:
             raise failure from error
 
     def _failure(self, error: DBAPIError, *, is_committing: bool) -> BatchFailed | None:
+        if self.dialect.was_busy(error):
+            return AccountsBusy(str(error.orig))
         if self.dialect.was_rolled_back(error):
             return RolledBack(str(error.orig))
         if is_committing:

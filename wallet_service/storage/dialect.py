@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, Insert, Row, Table
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Row, Table
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -59,9 +59,13 @@ class Dialect(Protocol):
         ...
 
     def lock_accounts(
-        self, connection: Connection, keys: Sequence[AccountKey]
+        self, connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
     ) -> Sequence[Row[Any]]:
-        """Lock, in the order of their keys, and read the open accounts among some keys."""
+        """
+        Lock, in the order of their keys, and read the open accounts among some keys.
+
+        With `skip_busy` those that others hold locked are left out instead of waited for.
+        """
         ...
 
     def insert_rows(
@@ -74,12 +78,16 @@ class Dialect(Protocol):
         """Overwrite what moves on locked accounts."""
         ...
 
-    def upsert(self, table: Table) -> Insert:
-        """Build an insert that overwrites the row of the same key."""
+    def insert(self, table: Table) -> Any:
+        """Build an insert that can be told what to do about a row of the same key."""
         ...
 
     def has_labels(self, labels: Mapping[str, str]) -> ColumnElement[bool]:
         """Build the predicate that a transaction's metadata has all of some labels."""
+        ...
+
+    def was_busy(self, error: DBAPIError) -> bool:
+        """Tell whether others held an account locked for too long."""
         ...
 
     def was_rolled_back(self, error: DBAPIError) -> bool:

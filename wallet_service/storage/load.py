@@ -20,6 +20,7 @@ from wallet_service.ledger.limits import Outflow, Window, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database
 from wallet_service.storage.moments import Moment, find_positions
+from wallet_service.storage.schema import accounts as accounts_table
 from wallet_service.storage.schema import entries, holds, reversals, transactions
 
 _TRANSACTIONS = select(transactions).where(
@@ -36,6 +37,13 @@ _REVERSALS = select(reversals).where(
 )
 
 
+_PRESENT = select(accounts_table.c.user_id, accounts_table.c.currency_code).where(
+    tuple_(accounts_table.c.user_id, accounts_table.c.currency_code).in_(
+        bindparam("keys", expanding=True)
+    )
+)
+
+
 def load_books(
     database: Database,
     connection: Connection,
@@ -43,15 +51,18 @@ def load_books(
     *,
     now: int,
     rules: Rules,
+    skip_busy: bool,
 ) -> Books:
     """
     Lock and load everything some commands need, inside the batch's database transaction.
 
     What is not locked itself (ids, holds, originals) is read in statements of its own after the
-    locks on the accounts it belongs to: they see what the locks' last owner committed.
+    locks on the accounts it belongs to: they see what the locks' last owner committed. With
+    `skip_busy` accounts that others hold locked are noted instead of waited for.
     """
     keys = sorted(_named_accounts(connection, commands))
-    rows = database.dialect.lock_accounts(connection, keys) if keys else ()
+    lock_accounts = database.dialect.lock_accounts
+    rows = lock_accounts(connection, keys, skip_busy=skip_busy) if keys else ()
     accounts = {account.key: account for account in map(account_of, rows)}
     original_ids = {
         command.original_id for command in commands if isinstance(command, ReverseTransaction)
@@ -62,11 +73,17 @@ def load_books(
         now=now,
         rules=rules,
         accounts=accounts,
+        busy=_present(connection, keys) - accounts.keys() if skip_busy else frozenset(),
         outcomes=outcomes,
         holds=_named_holds(connection, commands, outcomes),
         reversed_minor=_reversed_minor(connection, original_ids),
         outflows=_outflows(connection, accounts.values(), now),
     )
+
+
+def _present(connection: Connection, keys: Sequence[AccountKey]) -> set[AccountKey]:
+    """Tell which of some accounts were ever opened, locked or not."""
+    return {AccountKey(*row) for row in connection.execute(_PRESENT, {"keys": keys})}
 
 
 def _named_accounts(connection: Connection, commands: Sequence[Command]) -> set[AccountKey]:

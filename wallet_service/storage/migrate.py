@@ -4,8 +4,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from wallet_service.storage.database import Database
+
+_ATTEMPTS_MAX = 5
 
 
 class SchemaOutOfDate(Exception):
@@ -16,13 +20,21 @@ def migrate(database: Database) -> str:
     """
     Apply all missing steps in one database transaction; do nothing where none is missing.
 
+    Where several processes migrate at once, one of them wins, and the others find its work done.
+
     Returns:
         The version of the schema now.
     """
-    config = _config()
-    with database.writer.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    for attempt in Retrying(
+        retry=retry_if_exception_type((IntegrityError, ProgrammingError)),
+        stop=stop_after_attempt(_ATTEMPTS_MAX),
+        wait=wait_random(0, 0.5),
+        reraise=True,
+    ):
+        with attempt, database.writer.begin() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     return _version_needed()
 
 

@@ -31,7 +31,8 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414 (of the dialect)
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -138,13 +139,17 @@ _LOCK_ACCOUNTS = (
     .order_by(accounts.c.user_id, accounts.c.currency_code)
     .with_for_update(of=accounts)
 )
+_LOCK_FREE_ACCOUNTS = _LOCK_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
 
 
-def lock_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Row[Any]]:
+def lock_accounts(
+    connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
+) -> Sequence[Row[Any]]:
     """Lock, in the order of their keys, and read the open accounts among some keys."""
     user_ids, currency_codes = zip(*keys, strict=True)
     parameters = {"user_ids": list(user_ids), "currency_codes": list(currency_codes)}
-    return connection.execute(_LOCK_ACCOUNTS, parameters).all()
+    statement = _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS
+    return connection.execute(statement, parameters).all()
 
 
 _moved = (
@@ -210,17 +215,14 @@ def _copy_field(value: Any) -> str:
     return str(value).translate(_COPY_ESCAPES)
 
 
-def upsert(table: Table) -> Insert:
-    """Build an insert that overwrites the row of the same key."""
-    statement = insert(table)
-    keys = [column.name for column in table.primary_key]
-    changes = {name: value for name, value in statement.excluded.items() if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
-
-
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
     """Build the predicate that a transaction's metadata has all of some labels."""
     return cast(transactions.c.metadata, JSONB).contains(dict(labels))
+
+
+def was_busy(error: DBAPIError) -> bool:
+    """Tell whether others held an account locked for too long."""
+    return _code(error) == errorcodes.LOCK_NOT_AVAILABLE
 
 
 def was_rolled_back(error: DBAPIError) -> bool:

@@ -28,7 +28,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy.dialects.sqlite import insert as insert  # noqa: PLC0414 (of the dialect)
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -117,7 +117,12 @@ _LOCK_ACCOUNTS = select(accounts).where(
 )
 
 
-def lock_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Row[Any]]:
+def lock_accounts(
+    connection: Connection,
+    keys: Sequence[AccountKey],
+    *,
+    skip_busy: bool,  # noqa: ARG001 (there are no locks on accounts)
+) -> Sequence[Row[Any]]:
     """Read the open accounts among some keys; the transaction itself is the lock."""
     return connection.execute(_LOCK_ACCOUNTS, {"keys": keys}).all()
 
@@ -151,14 +156,6 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
     connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-def upsert(table: Table) -> Insert:
-    """Build an insert that overwrites the row of the same key."""
-    statement = insert(table)
-    keys = [column.name for column in table.primary_key]
-    changes = {name: value for name, value in statement.excluded.items() if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changes)
-
-
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
     """Build the predicate that a transaction's metadata has all of some labels."""
     present = []
@@ -167,6 +164,11 @@ def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
         found = select(literal(1)).select_from(pair).where(pair.c.key == key, pair.c.value == value)
         present.append(found.exists())
     return and_(*present)
+
+
+def was_busy(_error: DBAPIError) -> bool:
+    """Tell whether others held an account locked: here they hold all or none."""
+    return False
 
 
 def was_rolled_back(error: DBAPIError) -> bool:

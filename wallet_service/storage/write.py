@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, Insert, Table, bindparam, update
 
 from wallet_service.ledger.books import Account, Books, Hold, Transaction
 from wallet_service.storage.database import Database
@@ -42,14 +42,14 @@ def write_books(database: Database, connection: Connection, books: Books) -> Non
         insert_rows(connection, entries, lines)
     if books.changed_holds:
         rows = [_hold_row(hold) for _, hold in sorted(books.changed_holds.items())]
-        connection.execute(database.dialect.upsert(holds), rows)
+        connection.execute(_upsert(database, holds), rows)
     if books.changed_reversals:
         changed = sorted(books.changed_reversals.items())
         rows = [
             {"transaction_id": original_id, "reversed_minor": reversed_minor}
             for original_id, reversed_minor in changed
         ]
-        connection.execute(database.dialect.upsert(reversals), rows)
+        connection.execute(_upsert(database, reversals), rows)
 
 
 def _write_accounts(database: Database, connection: Connection, books: Books) -> None:
@@ -69,6 +69,15 @@ def _write_accounts(database: Database, connection: Connection, books: Books) ->
         row["key_user_id"] = row.pop("user_id")
         row["key_currency_code"] = row.pop("currency_code")
         connection.execute(_UPDATE_SETTINGS, row)
+
+
+def _upsert(database: Database, table: Table) -> Insert:
+    """Build an insert that overwrites the row of the same key."""
+    statement = database.dialect.insert(table)
+    keys = [column.name for column in table.primary_key]
+    changes = {name: value for name, value in statement.excluded.items() if name not in keys}
+    upsert: Insert = statement.on_conflict_do_update(index_elements=keys, set_=changes)
+    return upsert
 
 
 def _account_row(account: Account) -> dict[str, Any]:

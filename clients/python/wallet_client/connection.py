@@ -15,6 +15,7 @@ _RETRYABLE = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,  # by a server that stopped, in a rare moment
 }
 _OPTIONS = [
     ("grpc.enable_retries", 0),  # retries are made here, where the request id is kept

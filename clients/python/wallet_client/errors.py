@@ -279,6 +279,7 @@ _BY_CODE: dict[grpc.StatusCode, type[WalletError]] = {
     grpc.StatusCode.ABORTED: Undecided,
     grpc.StatusCode.UNAVAILABLE: Undecided,
     grpc.StatusCode.DEADLINE_EXCEEDED: OutcomeUnknown,
+    grpc.StatusCode.CANCELLED: OutcomeUnknown,
 }
 
 

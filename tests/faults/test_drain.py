@@ -1,0 +1,133 @@
+"""SIGTERM: calls under way are answered, new ones turned away, and the exit code is 0."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from harness.children import wait_until_gone, workers_of
+from harness.deployment import Deployment
+from harness.load import Clients, open_books, scaled
+from harness.patience import eventually
+from harness.processes import ServerProcess
+from harness.tokens import bearer, service_token
+from sqlalchemy import text
+from wallet_client import Undecided, Wallet
+from wallet_client.v1.types_pb2 import Money
+from wallet_client.v1.wallet_service_pb2 import (
+    GetBalanceRequest,
+    TransferRequest,
+    TransferResponse,
+)
+from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
+
+from wallet_service.storage.database import open_database
+from wallet_service.storage.dialect import Limits
+
+#: Long enough for a call to wait for as long as a test wants it to.
+PATIENT = {"batch_timeout_ms": 60_000, "grace_ms": 60_000}
+LAYOUTS = [("sqlite", 1), ("postgres", 1), ("postgres", 2)]
+
+
+@pytest.fixture(params=LAYOUTS, ids=lambda layout: f"{layout[0]}-{layout[1]}")
+def layout(request: pytest.FixtureRequest) -> tuple[str, int]:
+    """The address of a database, and how many workers serve it."""
+    engine, workers = request.param
+    return request.getfixturevalue(f"{engine}_url"), workers
+
+
+@pytest.fixture
+def patient_server(layout: tuple[str, int], tmp_path: Path) -> Iterator[ServerProcess]:
+    database_url, workers = layout
+    with ServerProcess(tmp_path, database_url, workers=workers, **PATIENT) as process:
+        yield process
+
+
+@contextmanager
+def _accounts_locked(database_url: str) -> Iterator[None]:
+    """Hold the accounts' locks as another session; SQLite's one lock comes with any write."""
+    database = open_database(database_url, Limits(statement_timeout_ms=60_000))
+    with database.writer.connect() as connection:
+        connection.execute(text("UPDATE accounts SET updated_at = updated_at"))
+        yield
+        connection.rollback()
+    database.close()
+
+
+@contextmanager
+def _call_under_way(target: str) -> "Iterator[grpc.CallFuture[TransferResponse]]":
+    """Send a transfer of 500 from Alice to Bob; the server has it when this yields."""
+    metadata = bearer("service", "wallet:act-for-any")
+    request = TransferRequest(
+        user_id="alice", to_user_id="bob", amount=Money(minor_units=500), request_id="last"
+    )
+    with grpc.insecure_channel(target) as channel:
+        stub = WalletServiceStub(channel)
+        sending = stub.Transfer.future(request, metadata=metadata, timeout=30)
+        # A connection's calls are taken in order: once this one is answered, the other is taken.
+        stub.GetBalance(GetBalanceRequest(user_id="alice"), metadata=metadata, timeout=30)
+        yield sending
+
+
+def _turns_new_calls_away(target: str) -> bool:
+    with Wallet(target, service_token(), plaintext=True, attempts_max=1) as newcomer:
+        try:
+            newcomer.balance(user_id="alice")
+        except Undecided:
+            return True
+    return False
+
+
+def _drain(server: ServerProcess) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    eventually(lambda: _turns_new_calls_away(server.target))
+
+
+def test_a_call_under_way_is_answered_while_the_server_drains(
+    layout: tuple[str, int], patient_server: ServerProcess
+) -> None:
+    target = patient_server.target
+    open_books(target, ["alice", "bob"], amount_minor=1000)
+
+    with ExitStack() as lock:
+        lock.enter_context(_accounts_locked(layout[0]))
+        with _call_under_way(target) as sending:
+            _drain(patient_server)
+            lock.close()
+            sent = sending.result()
+
+    assert sent.transaction.entry.balance_after.minor_units == 500
+    assert patient_server.process.wait(30) == 0
+
+
+def test_a_second_signal_ends_the_server_at_once(
+    layout: tuple[str, int], patient_server: ServerProcess
+) -> None:
+    workers = workers_of(patient_server.process.pid)
+    open_books(patient_server.target, ["alice", "bob"], amount_minor=1000)
+
+    with _accounts_locked(layout[0]), _call_under_way(patient_server.target) as sending:
+        _drain(patient_server)
+
+        patient_server.process.send_signal(signal.SIGTERM)
+
+        assert patient_server.process.wait(10) != 0
+        wait_until_gone(workers)
+        assert sending.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_drain_under_load_leaves_no_answer_open(
+    layout: tuple[str, int], clients: Clients, tmp_path: Path
+) -> None:
+    database_url, workers = layout
+    with ServerProcess(tmp_path, database_url, workers=workers) as server:
+
+        def drain_and_start_again() -> None:
+            assert server.terminate() == 0
+            server.start()
+
+        Deployment(server, database_url, tmp_path).survive(
+            clients, drain_and_start_again, rounds=scaled(1), seed=11
+        )

@@ -1,0 +1,199 @@
+"""One batch through the database: what was decided is what is stored, all of it or nothing."""
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from wallet_service.engine.execute import Result, execute_batch
+from wallet_service.ledger.books import Outcome, Rules, State
+from wallet_service.ledger.commands import AccountKey, Command, Deposit, Transfer
+from wallet_service.ledger.errors import RequestIdReused
+from wallet_service.storage.database import Database, RolledBack
+from wallet_service.storage.load import account_of, transaction_of
+from wallet_service.storage.schema import accounts, entries, transactions
+
+_numbers = itertools.count()
+ODD_TEXTS = [
+    "",
+    "рубли, 円 and 🪙",
+    "tab\there, line\nfeed, carriage\rreturn",
+    r"\N \. \\ \t {not} an array, %s ' \" ;--",
+    " \u2028 \u0085 \x7f ",
+]
+
+
+def _key(user_id: str) -> AccountKey:
+    return AccountKey(user_id, "RUB")
+
+
+def _deposit(user_id: str, amount_minor: int = 1000, **options: object) -> Deposit:
+    named = {"caller": "service", "request_id": f"deposit-{next(_numbers)}", **options}
+    return Deposit(target=_key(user_id), amount_minor=amount_minor, **named)  # type: ignore[arg-type]
+
+
+def _transfer(source: str, target: str, amount_minor: int, **options: object) -> Transfer:
+    named = {"caller": "service", "request_id": f"transfer-{next(_numbers)}", **options}
+    return Transfer(
+        source=_key(source),
+        target=_key(target),
+        amount_minor=amount_minor,
+        **named,  # type: ignore[arg-type]
+    )
+
+
+def _run(database: Database, *commands: Command) -> list[Result]:
+    return execute_batch(database, commands, rules=Rules())
+
+
+def _outcomes(results: Sequence[Result]) -> list[Outcome]:
+    assert all(isinstance(result, Outcome) for result in results), results
+    return [result for result in results if isinstance(result, Outcome)]
+
+
+def _all_rows(database: Database) -> list[list[tuple[object, ...]]]:
+    with database.reader.connect() as connection:
+        return [
+            [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))]
+            for table in (accounts, transactions, entries)
+        ]
+
+
+@pytest.mark.parametrize("odd", ODD_TEXTS)
+def test_a_batch_is_read_back_as_it_was_decided(database: Database, odd: str) -> None:
+    outcomes = _outcomes(
+        _run(
+            database,
+            _deposit("alice", description=odd),
+            _deposit("bob", metadata={"order": odd, odd or "key": "value"}),
+            _transfer("alice", "bob", 300, description=odd, metadata={odd or "key": odd}),
+            _transfer("alice", "bob", 10**15, description=odd),
+            _transfer("alice", "nobody", 1, metadata={}),
+        )
+    )
+
+    _, stored_transactions, stored_entries = _all_rows(database)
+    decided = sorted(outcome.transaction for outcome in outcomes)
+    lines = sorted(entry for outcome in outcomes for entry in outcome.entries)
+    assert [transaction_of(row) for row in stored_transactions] == decided
+    assert stored_entries == lines
+    assert [outcome.transaction.state for outcome in outcomes] == [State.POSTED] * 3 + [
+        State.REFUSED
+    ] * 2
+
+
+def test_accounts_are_stored_at_the_end_of_their_entries(database: Database) -> None:
+    outcomes = _outcomes(
+        _run(database, _deposit("alice"), _deposit("bob"), _transfer("alice", "bob", 300))
+    )
+
+    alice, bob = map(account_of, _all_rows(database)[0])
+
+    assert (alice.posted_minor, alice.sequence, alice.held_minor) == (700, 2, 0)
+    assert (bob.posted_minor, bob.sequence, bob.held_minor) == (1300, 2, 0)
+    last = outcomes[2]
+    assert [alice.head_hash, bob.head_hash] == [entry.hash for entry in last.entries]
+    assert alice.updated_at == bob.updated_at == last.transaction.created_at
+
+
+def test_a_duplicate_inside_a_batch_replays_the_first(database: Database) -> None:
+    deposit = _deposit("alice", request_id="same")
+
+    first, second = _outcomes(_run(database, deposit, deposit))
+
+    assert (first.is_replayed, second.is_replayed) == (False, True)
+    assert second.transaction == first.transaction
+    assert second.entries == first.entries
+    assert [len(rows) for rows in _all_rows(database)] == [1, 1, 1]
+
+
+def test_a_replay_reads_the_first_outcome_with_its_entries(database: Database) -> None:
+    commands = (
+        _deposit("alice"),
+        _deposit("bob"),
+        _transfer("alice", "bob", 300, metadata={"a": "ж"}),
+        _transfer("alice", "bob", 5000),
+    )
+    first = _outcomes(_run(database, *commands))
+    stored = _all_rows(database)
+
+    again = _outcomes(_run(database, *commands))
+
+    assert all(outcome.is_replayed for outcome in again)
+    assert [each.transaction for each in again] == [each.transaction for each in first]
+    assert [set(each.entries) for each in again] == [set(each.entries) for each in first]
+    assert _all_rows(database) == stored
+
+
+def test_other_content_under_a_used_id_fails_alone_and_changes_nothing(database: Database) -> None:
+    _run(database, _deposit("alice", 1000, request_id="used"))
+
+    reused, other = _run(database, _deposit("alice", 999, request_id="used"), _deposit("bob", 1))
+
+    assert isinstance(reused, RequestIdReused)
+    assert isinstance(other, Outcome)
+    balances = [account_of(row).posted_minor for row in _all_rows(database)[0]]
+    assert balances == [1000, 1]
+
+
+def test_a_thousand_commands_are_one_batch(database: Database) -> None:
+    users = [f"user-{number}" for number in range(50)]
+    deposits = [_deposit(user) for user in users]
+    transfers = [_transfer(users[n % 50], users[n * 7 % 50 - 1], 1 + n % 5) for n in range(950)]
+
+    outcomes = _outcomes(_run(database, *deposits, *transfers))
+
+    stored_accounts, stored_transactions, stored_entries = _all_rows(database)
+    assert len(stored_transactions) == 1000
+    assert stored_entries == sorted(entry for outcome in outcomes for entry in outcome.entries)
+    assert sum(account_of(row).posted_minor for row in stored_accounts) == 50 * 1000
+
+
+def test_a_batch_that_breaks_a_constraint_halfway_leaves_nothing(database: Database) -> None:
+    _run(database, _deposit("alice"), _deposit("bob"))
+    # Books that lie: Alice's last line is missing from her account, so her next one collides.
+    with database.write() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO entries SELECT user_id, currency_code, sequence + 1, transaction_id,"
+                " amount_minor, balance_minor, hash, created_at FROM entries"
+                " WHERE user_id = 'alice'"
+            )
+        )
+    stored = _all_rows(database)
+
+    with pytest.raises(RolledBack, match=r"(?i)unique|duplicate"):
+        _run(database, _deposit("bob"), _deposit("carol"), _transfer("alice", "bob", 300))
+
+    assert _all_rows(database) == stored
+
+
+def test_a_batch_whose_last_statement_fails_leaves_nothing(database: Database) -> None:
+    _run(database, _deposit("alice"))
+    with database.write() as connection:
+        connection.execute(text("ALTER TABLE entries RENAME TO entries_gone"))
+    with pytest.raises(DBAPIError):
+        _run(database, _deposit("alice"), _deposit("bob"))
+    with database.write() as connection:
+        connection.execute(text("ALTER TABLE entries_gone RENAME TO entries"))
+
+    assert [len(rows) for rows in _all_rows(database)] == [1, 1, 1]
+    assert account_of(_all_rows(database)[0][0]).posted_minor == 1000
+
+
+def test_time_never_runs_backwards_along_an_account(database: Database) -> None:
+    (opened,) = _outcomes(_run(database, _deposit("alice")))
+    future = opened.transaction.created_at + 3600 * 10**6
+    with database.write() as connection:
+        connection.execute(
+            update(accounts).values(updated_at=future).where(accounts.c.user_id == "alice")
+        )
+
+    to_alice, to_bob = _outcomes(_run(database, _deposit("alice"), _deposit("bob")))
+    (between,) = _outcomes(_run(database, _transfer("alice", "bob", 1)))
+
+    assert to_alice.transaction.created_at == to_alice.entries[0].created_at == future
+    assert to_bob.transaction.created_at < future
+    assert {entry.created_at for entry in between.entries} == {future}

@@ -1,0 +1,138 @@
+"""What could lose an answered change is refused before the first answer."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psycopg2
+import pytest
+from harness.patience import eventually
+from harness.postgres import GivenPostgres, StartedPostgres
+from harness.processes import run_wallet, wallet_environment
+from psycopg2 import sql
+
+from wallet_service.storage.database import open_database
+from wallet_service.storage.dialect import Limits, UnsafeDatabase
+
+_FULL = 2
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
+def test_sqlite_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(UnsafeDatabase, match="needs a file"):
+        open_database(url)
+
+
+@pytest.mark.parametrize("name", ["file::memory:", "file:books?mode=memory"])
+def test_sqlite_in_memory_by_another_name_is_refused(name: str) -> None:
+    joint = "&" if "?" in name else "?"
+    database = open_database(f"sqlite:///{name}{joint}uri=true")
+
+    with pytest.raises(UnsafeDatabase):
+        database.check_durability()
+
+    database.close()
+
+
+def test_every_sqlite_connection_is_durable(sqlite_url: str) -> None:
+    database = open_database(sqlite_url, Limits(reader_pool_size=3))
+    with ExitStack() as stack:
+        opened = [stack.enter_context(database.reader.connect()) for _ in range(3)]
+        opened.append(stack.enter_context(database.writer.connect()))
+        settings = [
+            tuple(
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            )
+            for connection in opened
+        ]
+    database.check_durability()
+    database.close()
+
+    assert settings == [("wal", _FULL, 1)] * 4
+
+
+def test_a_safe_postgresql_is_taken(postgres_url: str) -> None:
+    database = open_database(postgres_url)
+    database.check_durability()
+    database.close()
+
+
+@contextmanager
+def _admin(url: str) -> Iterator[psycopg2.extensions.cursor]:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def _assert_refused(database_url: str, directory: Path, name: str) -> None:
+    database = open_database(database_url)
+    with pytest.raises(UnsafeDatabase, match=f"{name} = off"):
+        database.check_durability()
+    database.close()
+
+    served = run_wallet(
+        "serve", directory=directory, environment=wallet_environment(directory, database_url)
+    )
+
+    assert served.returncode == 1
+    assert f"{name} = off" in served.stderr
+    assert "WALLET_DATABASE_URL" in served.stderr
+    assert "Traceback" not in served.stderr
+    assert "serving" not in served.stdout
+
+
+def test_a_database_with_asynchronous_commit_is_refused(postgres_url: str, tmp_path: Path) -> None:
+    name = sql.Identifier(postgres_url.partition("?")[0].rpartition("/")[2])
+    with _admin(postgres_url) as cursor:
+        cursor.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(name))
+
+    _assert_refused(postgres_url, tmp_path, "synchronous_commit")
+
+
+@contextmanager
+def _server_with(url: str, name: str, value: str) -> Iterator[None]:
+    """Give the whole server a setting for as long as the block lasts."""
+    setting = sql.Identifier(name)
+
+    def is_now(wanted: str) -> bool:
+        with _admin(url) as looker:
+            looker.execute(sql.SQL("SHOW {}").format(setting))
+            return looker.fetchone() == (wanted,)
+
+    with _admin(url) as cursor:
+        try:
+            cursor.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(setting, sql.Literal(value)))
+            cursor.execute("SELECT pg_reload_conf()")
+            eventually(lambda: is_now(value))
+            yield
+        finally:
+            cursor.execute(sql.SQL("ALTER SYSTEM RESET {}").format(setting))
+            cursor.execute("SELECT pg_reload_conf()")
+            eventually(lambda: is_now("on"))
+
+
+@pytest.mark.parametrize("name", ["fsync", "full_page_writes"])
+def test_a_server_that_may_lose_its_files_is_refused(
+    postgres: StartedPostgres | GivenPostgres, postgres_url: str, tmp_path: Path, name: str
+) -> None:
+    if isinstance(postgres, GivenPostgres):
+        pytest.skip("a server from outside is not ours to endanger")
+    with _server_with(postgres_url, name, "off"):
+        _assert_refused(postgres_url, tmp_path, name)
+
+
+@pytest.mark.parametrize("url", ["mysql://root@localhost/wallet", "nonsense", "oracle://x"])
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_an_unsupported_database_is_refused_by_its_variables_name(
+    tmp_path: Path, url: str, command: str
+) -> None:
+    refused = run_wallet(command, directory=tmp_path, environment=wallet_environment(tmp_path, url))
+
+    assert refused.returncode in {1, 2}
+    assert "WALLET_DATABASE_URL" in refused.stderr
+    assert "Traceback" not in refused.stderr
