@@ -50,12 +50,12 @@ protos: $(VENV)/dev.stamp ## Generate the stubs in clients/python from protos/
 protos-check: $(VENV)/dev.stamp ## Check the contract: lint, format, compatibility, stubs up to date
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
-	$(BIN)/buf breaking --against protos/released.binpb
+	$(BIN)/buf breaking protos --against protos/released.binpb
 	$(BIN)/python scripts/generate_protos.py --check
 
 .PHONY: release-protos
 release-protos: $(VENV)/dev.stamp ## Make today's contract the one that later changes must not break
-	$(BIN)/buf build --output protos/released.binpb
+	$(BIN)/buf build protos --output protos/released.binpb
 
 .PHONY: audit
 audit: $(VENV)/dev.stamp ## Look for known weaknesses in the dependencies

@@ -29,7 +29,7 @@ from wallet_service.ledger.commands import (
     Withdraw,
     accounts_of,
 )
-from wallet_service.ledger.errors import BatchRefused, RequestIdReused
+from wallet_service.ledger.errors import BatchRefused, RequestIdReused, WalletError
 from wallet_service.ledger.holds import (
     decide_capture_hold,
     decide_create_hold,
@@ -101,7 +101,11 @@ def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
     trial = books.trial()
     outcomes = []
     for index, command in enumerate(commands):
-        outcome = decide(trial, command)
+        try:
+            outcome = decide(trial, command)
+        except WalletError as error:
+            error.values["failed_index"] = index
+            raise
         outcomes.append(outcome)
         refusal = outcome.transaction.refusal
         if refusal and not outcome.is_replayed:

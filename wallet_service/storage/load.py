@@ -18,7 +18,7 @@ from wallet_service.ledger.commands import (
 )
 from wallet_service.ledger.limits import Outflow, Window, window_start
 from wallet_service.ledger.reversals import original_keys
-from wallet_service.storage.database import Database
+from wallet_service.storage.database import Database, RolledBack
 from wallet_service.storage.moments import Moment, find_positions
 from wallet_service.storage.schema import accounts as accounts_table
 from wallet_service.storage.schema import entries, holds, reversals, transactions
@@ -69,16 +69,31 @@ def load_books(
     }
     ids = original_ids | {command.transaction_id for command in commands}
     outcomes = load_outcomes(connection, ids)
+    holds_by_id = _named_holds(connection, commands, outcomes)
+    originals = [outcomes[name].transaction for name in original_ids if name in outcomes]
+    _check_locked(set(keys), holds_by_id.values(), originals)
     return Books(
         now=now,
         rules=rules,
         accounts=accounts,
         busy=_present(connection, keys) - accounts.keys() if skip_busy else frozenset(),
         outcomes=outcomes,
-        holds=_named_holds(connection, commands, outcomes),
+        holds=holds_by_id,
         reversed_minor=_reversed_minor(connection, original_ids),
         outflows=_outflows(connection, accounts.values(), now),
     )
+
+
+def _check_locked(
+    locked: set[AccountKey], named_holds: Iterable[Hold], originals: Iterable[Transaction]
+) -> None:
+    """
+    Run the batch again where a hold or original was committed after its parties were looked up.
+    """
+    needed = {AccountKey(hold.user_id, hold.currency_code) for hold in named_holds}
+    needed.update(key for original in originals for key in original_keys(original))
+    if not needed <= locked:
+        raise RolledBack("a hold or transaction that the batch names was made meanwhile")
 
 
 def _present(connection: Connection, keys: Sequence[AccountKey]) -> set[AccountKey]:

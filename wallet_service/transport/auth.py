@@ -16,6 +16,7 @@ import jwt
 from cachetools import TLRUCache
 
 from wallet_service.ledger.books import Outcome, State
+from wallet_service.ledger.commands import Kind
 from wallet_service.ledger.errors import (
     ScopeMissing,
     TokenExpired,
@@ -90,10 +91,12 @@ class Caller:
         transaction = outcome.transaction
         if self.acts_for_any or transaction.caller == self.user_id:
             return True
+        payer, receiver = transaction.source_user_id, transaction.target_user_id
+        if transaction.kind == Kind.UPDATE_ACCOUNT:
+            return False  # operators write their reasons for each other
         # A refused request is no business of the one who would have been paid.
-        payer = transaction.source_user_id
-        parties = {payer, transaction.target_user_id}
-        return self.user_id in (parties if transaction.state == State.POSTED else {payer})
+        is_posted = transaction.state == State.POSTED
+        return self.user_id in ({payer, receiver} if is_posted else {payer})
 
 
 class TokenVerifier:
