@@ -87,9 +87,7 @@ def load_books(
 def _check_locked(
     locked: set[AccountKey], named_holds: Iterable[Hold], originals: Iterable[Transaction]
 ) -> None:
-    """
-    Run the batch again where a hold or original was committed after its parties were looked up.
-    """
+    """Run the batch again where what it names was made after its parties were looked up."""
     needed = {AccountKey(hold.user_id, hold.currency_code) for hold in named_holds}
     needed.update(key for original in originals for key in original_keys(original))
     if not needed <= locked:
