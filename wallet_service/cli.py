@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from wallet_service import server, workers
 from wallet_service.audit import verify as books
@@ -70,8 +70,10 @@ def _clear_failures() -> Iterator[None]:
         _fail(f"WALLET_DATABASE_URL: {error}", code=1)
     except LedgerCorrupt as error:
         _fail(f"DAMAGED {error}", code=1)
-    except DBAPIError as error:
+    except OperationalError as error:
         _fail(f"WALLET_DATABASE_URL: the database does not answer: {error.orig}", code=1)
+    except DBAPIError as error:
+        _fail(f"WALLET_DATABASE_URL: {error.orig}", code=1)
 
 
 def _fail(message: str, *, code: int) -> NoReturn:
@@ -222,7 +224,10 @@ def _write(texts: Iterable[str]) -> None:
 def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on a terminal; nothing elsewhere."""
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_errors, disable=not _errors.is_terminal) as bar:
+    # Standard output is the command's own: by default the bar would draw it to the terminal too.
+    with Progress(
+        *columns, console=_errors, disable=not _errors.is_terminal, redirect_stdout=False
+    ) as bar:
         task = bar.add_task("")
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

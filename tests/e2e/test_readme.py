@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 from harness.development import QuickStart, development_server
-from harness.documents import ROOT, blocks, codes, documents, relative_links, section, table
+from harness.documents import (
+    ROOT,
+    all_blocks,
+    blocks,
+    codes,
+    documents,
+    relative_links,
+    section,
+    table,
+)
 from harness.grpcurl import parse, run_line
 from wallet_client import Wallet
 from wallet_client.v1.errors_pb2 import ErrorReason
@@ -36,9 +45,9 @@ def _shell_lines() -> list[str]:
     return [line for line in text.splitlines() if line.startswith("grpcurl")]
 
 
-def _console() -> list[tuple[str, str]]:
-    """Return the README's commands with the outputs it shows."""
-    steps = "\n".join(blocks(README, "console")).split("$ grpcurl ")[1:]
+def _steps(console: str) -> list[tuple[str, str]]:
+    """Return the commands of a block with the outputs it shows."""
+    steps = console.split("$ grpcurl ")[1:]
     return [("grpcurl " + line, shown) for line, _, shown in (s.partition("\n") for s in steps)]
 
 
@@ -53,15 +62,61 @@ def _run(line: str, development: QuickStart) -> dict[str, Any]:
     return run_line(line, target=development.target, variables=development.tokens)
 
 
-def test_the_first_transfer_prints_what_the_readme_shows(development: QuickStart) -> None:
-    for line in _shell_lines():
-        assert "transaction" in _run(line, development)
+class Reader:
+    """Somebody who does what a document says, from top to bottom, and compares what is shown."""
 
-    steps = _console()
+    def __init__(self, development: QuickStart, capsys: pytest.CaptureFixture[str]) -> None:
+        self._development = development
+        self._capsys = capsys
+        tokens = development.tokens
+        scopes = ("--scope", "wallet:act-for-any", "--scope", "wallet:admin")
+        service = development.token("shop", *scopes)
+        self._names: dict[str, Any] = {
+            "token": tokens["BOB"],
+            "tokens": [tokens["ALICE"], tokens["BOB"], service],
+        }
+        self._printed = ""
 
-    assert len(steps) == 3
-    for line, shown in steps:
-        assert _lasting(_run(line, development)) == _lasting(parse(shown))
+    def read(self, document: str) -> list[str]:
+        """Do each block in turn; return of which languages there were any."""
+        done = []
+        for language, body in all_blocks(document):
+            follow = getattr(self, f"_{language}", None)
+            if follow:
+                follow(body)
+                done.append(language)
+        assert not self._printed
+        for client in (each for each in self._names.values() if isinstance(each, Wallet)):
+            client.close()
+        return done
+
+    def _sh(self, body: str) -> None:
+        for line in body.splitlines():
+            if line.startswith("grpcurl"):
+                assert "transaction" in _run(line, self._development)
+
+    def _console(self, body: str) -> None:
+        for line, shown in _steps(body):
+            assert _lasting(_run(line, self._development)) == _lasting(parse(shown))
+
+    def _python(self, body: str) -> None:
+        assert not self._printed, "what a block prints must be shown"
+        code = body.replace("127.0.0.1:50051", self._development.target)
+        exec(compile(code, README, "exec"), self._names)
+        self._printed = self._capsys.readouterr().out
+
+    def _text(self, body: str) -> None:
+        if self._printed:
+            assert self._printed == body
+        self._printed = ""
+
+
+def test_everything_the_readme_does_ends_as_it_shows(
+    development: QuickStart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = Reader(development, capsys).read(README)
+
+    assert {"sh", "console", "python", "text"} == set(done)
 
 
 def test_a_line_of_the_readme_sent_again_is_answered_as_replayed(development: QuickStart) -> None:
@@ -72,7 +127,7 @@ def test_a_line_of_the_readme_sent_again_is_answered_as_replayed(development: Qu
 
 
 def test_the_server_prints_the_lines_of_the_readme(development: QuickStart) -> None:
-    shown = [*_shell_lines(), *(line for line, _ in _console()[:2])]
+    shown = [*_shell_lines(), *(line for line, _ in _steps(blocks(README, "console")[0]))]
     printed = [line.replace(development.target, "127.0.0.1:50051") for line in development.lines]
 
     assert [REQUEST_ID.sub("ID", line) for line in printed] == [
@@ -86,17 +141,14 @@ def test_the_lines_that_the_server_prints_make_101_roubles(development: QuickSta
     assert balance["balance"]["posted"]["decimal"] == "101.00"
 
 
-@pytest.mark.parametrize("document", [README, "clients/python/README.md"])
-def test_python_blocks_print_what_is_shown(
-    development: QuickStart, capsys: pytest.CaptureFixture[str], document: str
+def test_everything_the_readme_of_the_client_does_ends_as_it_shows(
+    development: QuickStart, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _deposit_as_the_readme_does(development)
-    [code] = blocks(document, "python")
-    code = code.replace("127.0.0.1:50051", development.target)
 
-    exec(compile(code, document, "exec"), {"token": development.tokens["BOB"]})
+    done = Reader(development, capsys).read("clients/python/README.md")
 
-    assert capsys.readouterr().out == blocks(document, "text")[0]
+    assert done.count("python") == done.count("text") > 0
 
 
 def _deposit_as_the_readme_does(development: QuickStart) -> None:

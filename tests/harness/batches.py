@@ -1,15 +1,15 @@
 """Batches that wait at a gate, and a crowd of threads that submits to them."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Semaphore
 from typing import Self
 
 from harness.commands import books_with, deposit
 from harness.patience import eventually
-from wallet_service.engine.execute import Result
-from wallet_service.engine.group_commit import GroupCommit
+from wallet_service.engine.execute import Result, Submission
+from wallet_service.engine.group_commit import GroupCommit, RunBatch
 from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import Command
 from wallet_service.ledger.decide import decide
@@ -23,9 +23,14 @@ def answer_to(command: Command) -> Outcome:
     return decide(books_with(), command)
 
 
-def answer_all(commands: Sequence[Command]) -> list[Result]:
+def answer_all(submissions: Sequence[Submission]) -> list[list[Result]]:
     """Carry out a batch."""
-    return [answer_to(command) for command in commands]
+    return [[answer_to(command) for command in part.commands] for part in submissions]
+
+
+def request_ids_in(submissions: Sequence[Submission]) -> list[str]:
+    """Name the requests of a batch in order."""
+    return [command.request_id for part in submissions for command in part.commands]
 
 
 def in_time() -> float:
@@ -36,7 +41,7 @@ def in_time() -> float:
 class Gate:
     """A way to run batches that stops before each one until it is let through, and keeps count."""
 
-    def __init__(self, run: Callable[[Sequence[Command]], list[Result]] = answer_all) -> None:
+    def __init__(self, run: RunBatch = answer_all) -> None:
         self._run = run
         self.batches: list[list[str]] = []
         self.running = 0
@@ -44,14 +49,14 @@ class Gate:
         self.entered = Semaphore(0)
         self.opened = Semaphore(0)
 
-    def __call__(self, commands: Sequence[Command]) -> list[Result]:
+    def __call__(self, submissions: Sequence[Submission]) -> list[list[Result]]:
         self.running += 1
         self.running_max = max(self.running_max, self.running)
-        self.batches.append([command.request_id for command in commands])
+        self.batches.append(request_ids_in(submissions))
         self.entered.release()
         assert self.opened.acquire(timeout=SOON_S)
         try:
-            return self._run(commands)
+            return self._run(submissions)
         finally:
             self.running -= 1
 

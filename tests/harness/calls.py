@@ -142,10 +142,10 @@ class Stream:
 
     def end(self) -> Answer:
         """Read what still comes, and wait for the end."""
+        rest: list[Any] = []
         with suppress(grpc.RpcError):
-            for _ in self._call:
-                pass
-        return _answer(self._call, None)
+            rest.extend(self._call)
+        return _answer(self._call, rest)
 
 
 def _answer(call: Any, response: Any) -> Answer:
@@ -175,12 +175,12 @@ class Caller:
         path = METHODS[type(request)]
         return self._send(path, request.SerializeToString(), timeout_s, self._metadata)
 
-    def watch(self, **fields: Any) -> Stream:
+    def watch(self, *, timeout_s: float = _WAIT_S, **fields: Any) -> Stream:
         """Open a stream."""
         path = METHODS[WatchTransactionsRequest]
         method = self.channel.unary_stream(path, response_deserializer=_RESPONSES[path].FromString)
         data = WatchTransactionsRequest(**fields).SerializeToString()
-        return Stream(method(data, timeout=_WAIT_S, metadata=self._metadata))
+        return Stream(method(data, timeout=timeout_s, metadata=self._metadata))
 
     def start(self, request: Message, *, timeout_s: float | None = _WAIT_S) -> Pending:
         path = METHODS[type(request)]

@@ -23,17 +23,27 @@ class QuickStart:
     tokens: dict[str, str]
     lines: list[str]
 
+    def token(self, *arguments: str) -> str:
+        """Print a token by `wallet token`, where the server keeps its secret."""
+        return subprocess.check_output(
+            [*_WALLET, "token", *arguments], cwd=self.directory, env=_environment(), text=True
+        ).strip()
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment without a setting."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("WALLET_")}
+
 
 @contextmanager
 def development_server(directory: Path) -> Iterator[QuickStart]:
     """Start a server that nobody configured, but for its port, and read what it prints."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("WALLET_")}
     with (
         (directory / "server.log").open("w") as log,
         subprocess.Popen(
             [*_WALLET, "serve"],
             cwd=directory,
-            env=kept | {"WALLET_LISTEN": "127.0.0.1:0"},
+            env=_environment() | {"WALLET_LISTEN": "127.0.0.1:0"},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

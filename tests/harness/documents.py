@@ -22,6 +22,12 @@ def blocks(document: str, language: str) -> list[str]:
     return [body for name, body in _BLOCK.findall(text) if name == language]
 
 
+def all_blocks(document: str) -> list[tuple[str, str]]:
+    """Return a document's code blocks in order, each with its language."""
+    text = (ROOT / document).read_text()
+    return _BLOCK.findall(text)
+
+
 def section(document: str, heading: str) -> str:
     """Return what stands under a heading."""
     text = (ROOT / document).read_text()

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import create_engine, select
 
 from harness.load import Record
-from wallet_service.storage.schema import accounts, entries, transactions
+from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
 
 Rows = list[dict[str, Any]]
 
@@ -25,9 +25,9 @@ class Stored:
     def __init__(self, database_url: str) -> None:
         engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg2://"))
         with engine.connect() as connection:
-            self.accounts, self.transactions, self.entries = (
+            self.accounts, self.transactions, self.entries, self.holds, self.reversals = (
                 [dict(row) for row in connection.execute(select(table)).mappings()]
-                for table in (accounts, transactions, entries)
+                for table in (accounts, transactions, entries, holds, reversals)
             )
         engine.dispose()
 
@@ -91,8 +91,14 @@ def _assert_accounts(stored: Stored) -> None:
     histories: defaultdict[tuple[str, str], Rows] = defaultdict(list)
     for entry in stored.entries:
         histories[entry["user_id"], entry["currency_code"]].append(entry)
+    held: Counter[tuple[str, str]] = Counter()
+    for hold in stored.holds:
+        if hold["state"] == "ACTIVE":
+            remaining_minor = hold["amount_minor"] - hold["captured_minor"]
+            held[hold["user_id"], hold["currency_code"]] += remaining_minor
     for account in stored.accounts:
-        history = histories.pop((account["user_id"], account["currency_code"]), [])
+        key = account["user_id"], account["currency_code"]
+        history = histories.pop(key, [])
         history.sort(key=lambda entry: entry["sequence"])
         balance_minor = 0
         for sequence, entry in enumerate(history, start=1):
@@ -100,8 +106,9 @@ def _assert_accounts(stored: Stored) -> None:
             assert (entry["sequence"], entry["balance_minor"]) == (sequence, balance_minor)  # O6
             assert balance_minor >= 0
         assert (account["sequence"], account["posted_minor"]) == (len(history), balance_minor)  # O5
-        assert account["held_minor"] == 0
+        assert account["held_minor"] == held.pop(key, 0) <= balance_minor
     assert not histories
+    assert not held
 
 
 def assert_real_time_order(records: Sequence[Record]) -> None:

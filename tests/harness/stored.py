@@ -11,8 +11,6 @@ from wallet_service.ledger.commands import AccountKey, Command, Deposit
 from wallet_service.storage.database import open_database
 from wallet_service.storage.schema import metadata
 
-_COMMANDS_PER_BATCH = 2000
-
 
 def deposit_many(database_url: str, user_id: str, count: int) -> None:
     """Give a user a history of deposits of 1, 2, 3, … kopecks, by the engine's own code."""
@@ -30,11 +28,11 @@ def deposit_many(database_url: str, user_id: str, count: int) -> None:
     )
 
 
-def run_commands(database_url: str, commands: Sequence[Command]) -> None:
+def run_commands(database_url: str, commands: Sequence[Command], *, batch_size: int = 2000) -> None:
     """Have commands carried out below the service, all of which must succeed."""
     database = open_database(database_url)
-    for first in range(0, len(commands), _COMMANDS_PER_BATCH):
-        submission = Submission(commands[first : first + _COMMANDS_PER_BATCH])
+    for first in range(0, len(commands), batch_size):
+        submission = Submission(commands[first : first + batch_size])
         (results,) = execute_batch(database, [submission], rules=Rules())
         assert all(isinstance(each, Outcome) and not each.transaction.refusal for each in results)
     database.close()

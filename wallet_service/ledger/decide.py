@@ -245,12 +245,15 @@ def _differing_fields(recorded: Transaction, command: Command) -> list[str]:
         return ["kind"]
     asked = command.arguments
     was = {name: value for name, value in recorded.arguments.items() if name not in CHANGES}
-    pairs = {name: (was.get(name), asked.get(name)) for name in was | asked}
+    columns = _column_pairs(recorded, command)
+    pairs = {field: columns[column] for column, field in command.fields.items()}
+    for name in was | asked:
+        pairs.setdefault(name, (was.get(name), asked.get(name)))
+    named: str | None = getattr(command, "currency_code", None)
+    if named and recorded.currency_code not in {"", named}:
+        pairs["amount"] = (recorded.currency_code, named)
     pairs["description"] = (recorded.description, command.description)
     pairs["metadata"] = (recorded.metadata, command.metadata)
-    columns = _column_pairs(recorded, command)
-    for column, field in command.fields.items():
-        pairs.setdefault(field, columns[column])
     return [field for field, (before, now) in pairs.items() if before != now]
 
 
@@ -259,11 +262,13 @@ def _column_pairs(recorded: Transaction, command: Command) -> dict[str, tuple[ob
     keys = accounts_of(command)
     source: AccountKey | None = getattr(command, "source", None)
     target: AccountKey | None = getattr(command, "target", None)
+    # Where the amount moved is not the amount asked for, the arguments have that.
+    amount_minor = recorded.arguments.get("amount", recorded.amount_minor)
     return {
         "source": (recorded.source_user_id, source and source.user_id),
         "target": (recorded.target_user_id, target and target.user_id),
         "money": (
-            (recorded.currency_code, recorded.amount_minor),
+            (recorded.currency_code, amount_minor),
             (keys[0].currency_code if keys else "", getattr(command, "amount_minor", 0)),
         ),
     }

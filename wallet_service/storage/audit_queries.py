@@ -9,20 +9,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Row,
-    Select,
     and_,
     cast,
     func,
-    or_,
     select,
 )
 
-from wallet_service.ledger.books import Account, Entry, HoldState, State, Transaction
+from wallet_service.ledger.books import Account, Entry, Hold, HoldState, State, Transaction
 from wallet_service.ledger.commands import AccountKey, Kind
-from wallet_service.storage.load import account_of, transaction_of
+from wallet_service.storage.load import account_of, hold_of, transaction_of
 from wallet_service.storage.schema import (
     CHANGES_ACCOUNT,
     accounts,
@@ -165,29 +162,33 @@ def stream_account_changes(connection: Connection) -> Iterator[Transaction]:
     return map(transaction_of, connection.execute(statement))
 
 
-def find_wrong_states(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Yield holds and reversals that do not follow from the transactions, with what is wrong."""
-    captures = _sums(transactions.c.hold_id, Kind.CAPTURE).subquery("captures")
-    wrong_hold = (
-        select(holds.c.hold_id)
-        .outerjoin(captures, captures.c.id == holds.c.hold_id)
-        .outerjoin(transactions, transactions.c.transaction_id == holds.c.hold_id)
-        .where(
-            or_(
-                holds.c.captured_minor != func.coalesce(captures.c.total_minor, 0),
-                transactions.c.transaction_id.is_(None),
-                transactions.c.amount_minor != holds.c.amount_minor,
-                transactions.c.source_user_id != holds.c.user_id,
-                transactions.c.target_user_id.is_distinct_from(holds.c.target_user_id),
-                transactions.c.currency_code != holds.c.currency_code,
-            )
-        )
-        .limit(1)
+def stream_holds(connection: Connection) -> Iterator[Hold]:
+    """Read all holds by their ids."""
+    return map(hold_of, connection.execute(select(holds).order_by(holds.c.hold_id)))
+
+
+def stream_hold_transactions(connection: Connection) -> Iterator[Transaction]:
+    """Read all that was done with holds, the making of each included, by the holds' ids."""
+    statement = (
+        select(transactions)
+        .where(transactions.c.hold_id.is_not(None), transactions.c.state == State.POSTED)
+        .order_by(transactions.c.hold_id)
     )
-    for (hold_id,) in connection.execute(wrong_hold):
-        yield f"holds {hold_id}", "it does not follow from its transactions"
-    given_back = _sums(transactions.c.reversal_of, Kind.REVERSAL).subquery("given_back")
-    wrong_reversal = (
+    return map(transaction_of, connection.execute(statement))
+
+
+def find_wrong_reversal(connection: Connection) -> str | None:
+    """Return the id of an original of which other than what is noted was given back."""
+    given_back = (
+        select(
+            transactions.c.reversal_of.label("id"),
+            cast(func.sum(transactions.c.amount_minor), BigInteger).label("total_minor"),
+        )
+        .where(transactions.c.kind == Kind.REVERSAL, transactions.c.state == State.POSTED)
+        .group_by(transactions.c.reversal_of)
+        .subquery("given_back")
+    )
+    statement = (
         select(func.coalesce(reversals.c.transaction_id, given_back.c.id))
         .select_from(
             given_back.join(reversals, reversals.c.transaction_id == given_back.c.id, full=True)
@@ -195,29 +196,5 @@ def find_wrong_states(connection: Connection) -> Iterator[tuple[str, str]]:
         .where(reversals.c.reversed_minor.is_distinct_from(given_back.c.total_minor))
         .limit(1)
     )
-    for (original_id,) in connection.execute(wrong_reversal):
-        yield f"reversals {original_id}", "reversed_minor is not the sum of its reversals"
-    missing_hold = (
-        select(transactions.c.transaction_id)
-        .outerjoin(holds, holds.c.hold_id == transactions.c.transaction_id)
-        .where(
-            transactions.c.kind == Kind.HOLD,
-            transactions.c.state == State.POSTED,
-            holds.c.hold_id.is_(None),
-        )
-        .limit(1)
-    )
-    for (hold_id,) in connection.execute(missing_hold):
-        yield f"holds {hold_id}", "missing"
-
-
-def _sums(name: ColumnElement[Any], kind: Kind) -> Select[Any]:
-    """Add up posted transactions of a kind by the id of what they refer to."""
-    return (
-        select(
-            name.label("id"),
-            cast(func.sum(transactions.c.amount_minor), BigInteger).label("total_minor"),
-        )
-        .where(transactions.c.kind == kind, transactions.c.state == State.POSTED)
-        .group_by(name)
-    )
+    original_id: str | None = connection.scalar(statement)
+    return original_id

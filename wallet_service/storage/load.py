@@ -179,8 +179,9 @@ def load_outcomes(connection: Connection, ids: Iterable[str]) -> dict[str, Outco
     lines = [line for transaction in found for line in _lines_of(transaction)]
     by_id: dict[str, list[Entry]] = {}
     if lines:
-        for row in connection.execute(_LINES, {"lines": lines}):
-            entry = Entry._make(row)
+        found_lines = map(Entry._make, connection.execute(_LINES, {"lines": lines}))
+        # As they were made: the debit first, whoever's account it is.
+        for entry in sorted(found_lines, key=lambda entry: entry.amount_minor):
             by_id.setdefault(entry.transaction_id, []).append(entry)
     return {
         transaction.transaction_id: Outcome(

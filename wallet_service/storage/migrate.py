@@ -28,7 +28,7 @@ def migrate(database: Database) -> str:
     for attempt in Retrying(
         retry=retry_if_exception_type((IntegrityError, ProgrammingError)),
         stop=stop_after_attempt(_ATTEMPTS_MAX),
-        wait=wait_random(0, 0.5),
+        wait=wait_random(0, 1),
         reraise=True,
     ):
         with attempt, database.writer.begin() as connection:

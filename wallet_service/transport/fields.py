@@ -65,13 +65,21 @@ def not_oneself(user_id: str, to_user_id: str, prefix: str) -> str:
 def part_of(
     validation: Validation, request: CaptureHoldRequest | ReverseTransactionRequest
 ) -> tuple[int | None, str | None]:
-    """Read how much of a hold or original is meant; absent: all that is left."""
+    """Read how much of a hold or original is meant, absent: all that is left; and its currency."""
+    condition = request.condition
+    sums = {
+        "amount": request.amount,
+        "condition.available_at_least": condition.available_at_least,
+        "condition.balance_after_at_least": condition.balance_after_at_least,
+    }
+    named = {field: money.currency_code for field, money in sums.items() if money.currency_code}
+    field, currency_code = next(iter(named.items()), (None, None))
+    if field and currency_code:
+        validation.currency_code(f"{field}.currency_code", currency_code)
     if not request.HasField("amount"):
-        return None, None
+        return None, currency_code
     validation.amount_minor("amount.minor_units", request.amount.minor_units)
-    if request.amount.currency_code:
-        validation.currency_code("amount.currency_code", request.amount.currency_code)
-    return request.amount.minor_units, request.amount.currency_code or None
+    return request.amount.minor_units, currency_code
 
 
 def condition_of(

@@ -103,6 +103,7 @@ class Watches:
                 if watcher.news.wait(max(0.0, wait_s)):
                     watcher.news.clear()
                     for line in self._lines_after(watcher):
+                        self._check(caller)
                         yield _transaction(line, caller, key)
                         watcher.sequence = line.entry.sequence
                         beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
