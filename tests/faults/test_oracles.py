@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from harness.books import write_books
-from harness.load import Journal, Record, read_journals
+from harness.journal import Journal, Record, read_journals
 from harness.oracles import assert_books_hold, assert_real_time_order
 from sqlalchemy import text
 
 from wallet_service.storage.database import open_database
 
-TOTAL_MINOR = 1000 + 500 - 200
+TOTAL_MINOR = 1000 + 500 - 200 + 1000
 
 
 @pytest.fixture
@@ -47,6 +47,9 @@ def test_honest_books_pass(sqlite_url: str, honest: list[Record]) -> None:
         {"verdict": "unknown"},
         {"amount_minor": 299},
         {"target": "carol"},
+        {"kind": "HOLD"},
+        {"kind": "CAPTURE"},
+        {"about": "00000000-0000-8000-8000-00000000000f"},
         {"transaction_id": "00000000-0000-8000-8000-00000000000f"},
     ],
     ids=str,
@@ -64,11 +67,22 @@ def test_a_journal_that_contradicts_the_books_is_seen(
         )
 
 
+def test_a_batch_that_happened_by_halves_is_seen(sqlite_url: str, honest: list[Record]) -> None:
+    halves = [replace(record, batch="both") for record in honest]
+
+    with pytest.raises(AssertionError, match="halves"):
+        assert_books_hold(sqlite_url, halves, total_minor=TOTAL_MINOR)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         "UPDATE accounts SET posted_minor = posted_minor + 1 WHERE user_id = 'alice'",
         "UPDATE accounts SET held_minor = 1 WHERE user_id = 'alice'",
+        "UPDATE accounts SET held_minor = 0 WHERE user_id = 'dave'",
+        "UPDATE holds SET captured_minor = 81 WHERE captured_minor = 80",
+        "UPDATE holds SET state = 'VOIDED' WHERE captured_minor = 80",
+        "DELETE FROM holds WHERE captured_minor = 80",
         "UPDATE accounts SET sequence = 4 WHERE user_id = 'alice'",
         "UPDATE entries SET sequence = 4 WHERE user_id = 'alice' AND sequence = 3",
         "UPDATE entries SET balance_minor = 1 WHERE user_id = 'alice' AND sequence = 2",

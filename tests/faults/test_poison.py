@@ -14,7 +14,7 @@ from harness.processes import ServerProcess
 from harness.tokens import service_token
 from wallet_client import Undecided, Wallet
 
-from wallet_service.engine.execute import execute_batch
+from wallet_service.engine.execute import Submission, execute_batch
 from wallet_service.engine.retry import settle
 from wallet_service.ledger.books import Outcome, Rules
 from wallet_service.ledger.commands import AccountKey, Deposit
@@ -65,11 +65,12 @@ def test_in_one_batch_only_the_command_on_the_locked_account_fails(
     names = [f"user-{number}" for number in range(neighbours)]
     commands = [_deposit(name, f"pay/{name}") for name in names]
     commands.insert(neighbours // 2, _deposit("locked", "pay/locked"))
-    execute([_deposit("locked", "open")])
+    execute([Submission([_deposit("locked", "open")])])
 
     with _locked(postgres_url, "locked"):
-        results = settle(execute, commands, timeout_s=5)
+        answers = settle(execute, [Submission([command]) for command in commands], timeout_s=5)
 
+    results = [result for (result,) in answers]
     failed = [
         command.target.user_id
         for command, result in zip(commands, results, strict=True)

@@ -4,16 +4,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.load import (
-    Clients,
-    Record,
-    open_books,
-    read_journals,
-    scaled,
-    settle_unknown,
-)
+from harness.journal import Record, read_journals, settle_unknown
+from harness.load import Clients, open_books, scaled
 from harness.oracles import assert_books_hold
 from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.tokens import service_token
 
 CLIENTS = 6
 ANSWERS_BETWEEN_FAULTS_MAX = 80
@@ -50,7 +45,7 @@ class Deployment:
         self._judge(read_journals(journals), total_minor)
 
     def _judge(self, records: list[Record], total_minor: int) -> None:
-        settle_unknown(self.server.target, records)
+        settle_unknown(self.server.target, service_token(), records)
         assert_books_hold(self._database_url, records, total_minor=total_minor)
         environment = wallet_environment(self._directory, self._database_url)
         proof = run_wallet("verify", directory=self._directory, environment=environment)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 from wallet_client import BatchRefused, Refused, RequestIdReused, Wallet, WalletError
 from wallet_client.v1.wallet_service_pb2 import (
@@ -204,6 +205,17 @@ def send_refused_batch(target: str, names: Sequence[str]) -> list[dict[str, str]
             except BatchRefused as error:
                 answers.append(error.metadata)
     return answers
+
+
+def watch_and_write(target: str, user_id: str, path: Path) -> None:
+    """Watch an account from after what the file already tells, and add to it, until killed."""
+    seen = path.read_text().splitlines()
+    last = int(seen[-1].split()[0]) if seen else 0
+    with Wallet(target, token(user_id), plaintext=True) as wallet, path.open("a") as file:
+        for transaction in wallet.watch(after_sequence=last):
+            entry = transaction.entry
+            file.write(f"{entry.sequence} {entry.balance_after.minor_units}\n")
+            file.flush()
 
 
 def migrate_together(database_url: str) -> str:

@@ -1,16 +1,8 @@
-"""
-Load from client processes that keep a journal, and that can start at one instant.
+"""Load from client processes that keep a journal, and that can start at one instant."""
 
-A journal is a file of JSON lines: `inv` is written before a transfer is sent, then what became of
-it: `ok`, `refused`, `nothing` (the answer promises that nothing happened), `unknown`, or `error`,
-which no fault excuses.
-"""
-
-import json
 import multiprocessing
 import os
 import random
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from ctypes import c_longlong
@@ -19,21 +11,16 @@ from multiprocessing.synchronize import Barrier, Condition, Event
 from pathlib import Path
 from typing import Any, Self
 
-import grpc
-from wallet_client import Refused, Wallet, WalletError, new_request_id
+from wallet_client import Wallet, new_request_id
 
+from harness.journal import Journal, Request, try_once
 from harness.patience import PATIENCE_S, SERVING, wait_until_health_is
 from harness.tokens import service_token
 
 #: Sizes a meeting can have, which is also how many client processes there are at most.
 MEETING_SIZES = (2, 8, 16)
-_NOTHING_HAPPENED = {"DATABASE_UNAVAILABLE", "SHUTTING_DOWN"}
-_RETRYABLE_WITHOUT_EFFECT = {grpc.StatusCode.ABORTED, grpc.StatusCode.RESOURCE_EXHAUSTED}
-_IN_DOUBT = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-}
+#: How often what is sent, in a hundred.
+_WEIGHTS = {"TRANSFER": 50, "HOLD": 16, "CAPTURE": 10, "VOID": 6, "REVERSAL": 9, "BATCH": 9}
 
 
 def scaled(count: int) -> int:
@@ -75,7 +62,7 @@ class Load:
     How a client sends.
 
     Args:
-        seed: Decides the transfers.
+        seed: Decides the requests.
 
         count: How many to have answered OK; None: until the load is ended.
 
@@ -115,17 +102,17 @@ class Clients:
     def start_load(
         self, target: str, journals: Sequence[Path], users: Sequence[str], *, seed: int
     ) -> list[Future[Any]]:
-        """Have random transfers sent, a client for each journal, until the load is ended."""
+        """Have random requests sent, a client for each journal, until the load is ended."""
         self._shared.is_over.clear()
         return self.send_at_random(target, journals, users, Load(seed))
 
     def send_at_random(
         self, target: str, journals: Sequence[Path], users: Sequence[str], load: Load
     ) -> list[Future[Any]]:
-        """Have random transfers sent, others by each client, each with its own journal."""
+        """Have random requests sent, others by each client, each with its own journal."""
         return [
             self._pool.submit(
-                transfer_at_random,
+                send_requests_at_random,
                 target,
                 journal,
                 users,
@@ -139,7 +126,7 @@ class Clients:
         self._shared.is_over.set()
 
     def wait_for_answers(self, count: int) -> None:
-        """Wait until that many more transfers were answered with OK."""
+        """Wait until that many more requests were answered with OK."""
         with self._shared.condition:
             goal = self._shared.answers.value + count
             reached = self._shared.condition.wait_for(
@@ -148,91 +135,54 @@ class Clients:
         assert reached, f"{self._shared.answers.value} of {goal} answers after {PATIENCE_S} s"
 
 
-class Journal:
-    """Writes down what is asked and what is answered, line by line."""
+class Mix:
+    """
+    Random requests of one client: mostly transfers, and whatever fits what it made before.
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a", buffering=1)
+    Args:
+        users: Whom to move money between.
 
-    def __enter__(self) -> Self:
-        return self
+        choices: Decides.
+    """
 
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+    def __init__(self, users: Sequence[str], choices: random.Random) -> None:
+        self._users = users
+        self._choices = choices
+        self._made: dict[str, list[Request]] = {"HOLD": [], "TRANSFER": []}
 
-    def write(self, event: str, request_id: str, **values: object) -> None:
-        """Write one line."""
-        line = {"event": event, "request_id": request_id, "at": time.monotonic_ns(), **values}
-        self._file.write(json.dumps(line) + "\n")
+    def next(self) -> list[Request]:
+        """Return a request, or those of an atomic batch."""
+        source, target = self._choices.sample(self._users, 2)
+        amount_minor = self._choices.randint(1, 200)
+        kinds, weights = zip(*_WEIGHTS.items(), strict=True)
+        (kind,) = self._choices.choices(kinds, weights)
+        earlier = self._made["TRANSFER" if kind == "REVERSAL" else "HOLD"]
+        if kind == "BATCH":
+            there = Request(source, target, amount_minor, batch=new_request_id())
+            return [there, replace(there, source=target, target=source)]
+        if kind in {"TRANSFER", "HOLD"}:
+            return [Request(source, target, amount_minor, kind)]
+        if not earlier:
+            return [Request(source, target, amount_minor)]
+        about = earlier.pop()
+        if kind == "REVERSAL":
+            about = replace(about, source=about.target, target=about.source)
+        if kind != "VOID":
+            about = replace(about, amount_minor=self._choices.randint(1, about.amount_minor))
+        return [replace(about, kind=kind)]
 
-
-@dataclass
-class Record:
-    """One transfer as its journal tells it. `sequence` is the source's."""
-
-    request_id: str
-    source: str
-    target: str
-    amount_minor: int
-    invoked_at: int
-    verdict: str = "unknown"
-    answered_at: int | None = None
-    transaction_id: str = ""
-    sequence: int = 0
-    reason: str = ""
-
-
-def read_journals(paths: Sequence[Path]) -> list[Record]:
-    """Read what some clients wrote; a transfer without an answer is in doubt."""
-    records: dict[str, Record] = {}
-    for path in paths:
-        for text in path.read_text().splitlines():
-            line = json.loads(text)
-            event, at = line.pop("event"), line.pop("at")
-            if event == "inv":
-                records[line["request_id"]] = Record(invoked_at=at, **line)
-                continue
-            record = records[line.pop("request_id")]
-            record.verdict, record.answered_at = event, at
-            for name, value in line.items():
-                setattr(record, name, value)
-    return list(records.values())
+    def remember(self, requests: Sequence[Request], ids: Sequence[str]) -> None:
+        """Take note of what was answered with OK."""
+        for request, transaction_id in zip(requests, ids, strict=True):
+            if request.kind in self._made:
+                self._made[request.kind].append(replace(request, about=transaction_id, batch=""))
 
 
-def verdict_of(error: WalletError) -> str:
-    """Say what a failed call tells about its request."""
-    if isinstance(error, Refused):
-        return "refused"
-    if error.code in _RETRYABLE_WITHOUT_EFFECT or error.reason in _NOTHING_HAPPENED:
-        return "nothing"
-    return "unknown" if error.code in _IN_DOUBT else "error"
-
-
-def try_transfer(
-    wallet: Wallet, journal: Journal, *, source: str, target: str, amount_minor: int
-) -> str:
-    """Send one transfer, once, between two journal lines; return the verdict."""
-    request_id = new_request_id()
-    journal.write("inv", request_id, source=source, target=target, amount_minor=amount_minor)
-    try:
-        sent = wallet.transfer(target, amount_minor, user_id=source, request_id=request_id)
-    except WalletError as error:
-        verdict = verdict_of(error)
-        transaction_id = error.metadata.get("transaction_id", "")
-        reason = error.reason or f"{error.code.name}: {error}"
-        journal.write(verdict, request_id, reason=reason, transaction_id=transaction_id)
-        return verdict
-    entry = sent.transaction.entry
-    transaction_id = sent.transaction.transaction_id
-    journal.write("ok", request_id, transaction_id=transaction_id, sequence=entry.sequence)
-    return "ok"
-
-
-def transfer_at_random(
+def send_requests_at_random(
     target: str, journal_path: Path, users: Sequence[str], *, load: Load
 ) -> None:
     """
-    Send random transfers, in a client process, waiting for the server where it is gone.
+    Send random requests, in a client process, waiting for the server where it is gone.
 
     Args:
         target: Address of the server.
@@ -243,7 +193,7 @@ def transfer_at_random(
 
         load: How many, and which.
     """
-    choices = random.Random(load.seed)
+    mix = Mix(users, random.Random(load.seed))
     answered = 0
 
     def goes_on() -> bool:
@@ -256,15 +206,10 @@ def transfer_at_random(
             ) as wallet:
                 verdict = "ok"
                 while goes_on() and verdict in {"ok", "refused"}:
-                    source, other = choices.sample(users, 2)
-                    verdict = try_transfer(
-                        wallet,
-                        journal,
-                        source=source,
-                        target=other,
-                        amount_minor=choices.randint(1, 200),
-                    )
+                    requests = mix.next()
+                    verdict, ids = try_once(wallet, journal, *requests)
                     if verdict == "ok":
+                        mix.remember(requests, ids)
                         answered += 1
                         _count_answer()
             if verdict == "error":
@@ -285,23 +230,3 @@ def open_books(target: str, users: Sequence[str], *, amount_minor: int) -> int:
         for user_id in users:
             wallet.deposit(amount_minor, user_id=user_id)
     return amount_minor * len(users)
-
-
-def settle_unknown(target: str, records: Sequence[Record]) -> None:
-    """Send every transfer in doubt again under its id, until it is answered for good."""
-    with Wallet(target, service_token(), plaintext=True, attempts_max=20) as wallet:
-        for record in records:
-            if record.verdict != "unknown":
-                continue
-            try:
-                sent = wallet.transfer(
-                    record.target,
-                    record.amount_minor,
-                    user_id=record.source,
-                    request_id=record.request_id,
-                )
-            except Refused as error:
-                record.verdict, record.transaction_id = "refused", error.transaction_id
-            else:
-                record.verdict, record.transaction_id = "ok", sent.transaction.transaction_id
-                record.sequence = sent.transaction.entry.sequence

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, select
 
-from harness.load import Record
+from harness.journal import Record
 from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
 
 Rows = list[dict[str, Any]]
@@ -51,6 +51,7 @@ def assert_books_hold(database_url: str, records: Sequence[Record], *, total_min
     failed = [record for record in records if record.verdict == "error"]
     assert not failed, f"unexcused: {Counter(record.reason for record in failed)}"
     _assert_recorded_once(stored.transactions, records)
+    _assert_batches_whole(records)
     _assert_entries(stored, records)
     _assert_accounts(stored)
     assert_real_time_order(records)  # O8
@@ -70,7 +71,21 @@ def _assert_recorded_once(recorded: Rows, records: Sequence[Record]) -> None:
         assert found is not None, f"{record} was lost"
         expected = "POSTED" if record.verdict == "ok" else "REFUSED"
         assert (found["transaction_id"], found["state"]) == (record.transaction_id, expected)
-        assert found["amount_minor"] == record.amount_minor
+        assert (found["kind"], found["amount_minor"]) == (record.kind, record.amount_minor)
+        if record.verdict == "ok":
+            assert (found["hold_id"] or found["reversal_of"] or "") == _about(record)
+
+
+def _about(record: Record) -> str:
+    return record.transaction_id if record.kind == "HOLD" else record.about
+
+
+def _assert_batches_whole(records: Sequence[Record]) -> None:
+    verdicts: defaultdict[str, set[str]] = defaultdict(set)
+    for record in records:
+        if record.batch:
+            verdicts[record.batch].add(record.verdict)
+    assert all(len(each) == 1 for each in verdicts.values()), "a batch happened by halves"
 
 
 def _assert_entries(stored: Stored, records: Sequence[Record]) -> None:
@@ -79,7 +94,7 @@ def _assert_entries(stored: Stored, records: Sequence[Record]) -> None:
         lines[entry["transaction_id"]].add((entry["user_id"], entry["amount_minor"]))
     for record in records:
         expected = set()
-        if record.verdict == "ok":  # O1
+        if record.verdict == "ok" and record.kind not in {"HOLD", "VOID"}:  # O1
             expected = {
                 (record.source, -record.amount_minor),
                 (record.target, record.amount_minor),

@@ -19,18 +19,26 @@ from harness.stored import all_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wallet_client.v1.types_pb2 import Money
-from wallet_client.v1.wallet_admin_service_pb2 import GetAccountRequest
+from wallet_client.v1.wallet_admin_service_pb2 import (
+    GetAccountRequest,
+    ListAccountChangesRequest,
+    ListAccountsRequest,
+    UpdateAccountRequest,
+)
 from wallet_client.v1.wallet_service_pb2 import (
     CaptureHoldRequest,
     CreateHoldRequest,
     DepositRequest,
     GetBalanceRequest,
+    ListHoldsRequest,
     ListTransactionsRequest,
+    ReverseTransactionRequest,
     TransferRequest,
     WatchTransactionsRequest,
 )
 
 ONE = Money(minor_units=1)
+DOLLAR = Money(currency_code="USD", minor_units=1)
 HUGE = (TransferRequest, GetAccountRequest)
 
 
@@ -81,13 +89,30 @@ def test_all_wrong_fields_are_named_at_once(bank: Caller) -> None:
 
 
 @pytest.mark.usefixtures("nothing_changes")
-def test_what_contradicts_the_hold_itself_is_refused_naming_its_field(bank: Caller) -> None:
-    good = GOOD[CaptureHoldRequest]
-    dollars = bank.send(spoilt(good, {"amount": {"currency_code": "USD", "minor_units": 1}}))
-    oneself = bank.send(spoilt(good, {"to_user_id": "alice"}))
+def test_a_capture_to_the_payer_is_refused_naming_its_field(bank: Caller) -> None:
+    answer = bank.send(spoilt(GOOD[CaptureHoldRequest], {"to_user_id": "alice"}))
 
-    assert (dollars.outcome, dollars.fields) == (INVALID, ["amount.currency_code"])
-    assert (oneself.outcome, oneself.fields) == (SAME_ACCOUNT, ["to_user_id"])
+    assert (answer.outcome, answer.fields) == (SAME_ACCOUNT, ["to_user_id"])
+
+
+@pytest.mark.parametrize("kind", [CaptureHoldRequest, ReverseTransactionRequest])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"amount": DOLLAR},
+        {"amount": None, "condition": {"available_at_least": DOLLAR}},
+        {"amount": ONE, "condition": {"balance_after_at_least": DOLLAR}},
+    ],
+    ids=["amount", "condition", "condition beside an amount"],
+)
+@pytest.mark.usefixtures("nothing_changes")
+def test_another_currency_than_the_holds_or_originals_is_refused(
+    bank: Caller, kind: type[Message], content: dict[str, object]
+) -> None:
+    answer = bank.send(spoilt(GOOD[kind], content))
+
+    assert answer.outcome == INVALID
+    assert answer.fields == ["amount.currency_code"]
 
 
 def test_the_largest_values_are_taken(bank: Caller) -> None:
@@ -119,10 +144,25 @@ def test_words_come_back_as_they_were_sent(bank: Caller, words: str) -> None:
     assert dict(again.metadata) == labels
 
 
-def test_a_damaged_page_token_is_refused(bank: Caller) -> None:
-    listing = ListTransactionsRequest(user_id="alice", page_size=1)
-    bank.send(DepositRequest(user_id="alice", amount=ONE, request_id="second"))
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (ListTransactionsRequest, "alice"),
+        (ListHoldsRequest, "alice"),
+        (ListAccountsRequest, ""),
+        (ListAccountChangesRequest, "alice"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+def test_a_damaged_page_token_is_refused(bank: Caller, kind: type[Message], name: str) -> None:
+    alice = {"user_id": "alice", "request_id": "second"}
+    bank.send(DepositRequest(amount=ONE, **alice))
+    bank.send(CreateHoldRequest(amount=ONE, **alice | {"request_id": "hold-2"}))
+    for number in range(2):
+        bank.send(UpdateAccountRequest(min_balance=Money(), **alice | {"request_id": f"u{number}"}))
+    listing = kind(user_id=name, page_size=1)
     token = bank.send(listing).response.next_page_token
+    assert token
     damaged = ["x", "!", "é", "A" * 1000, token[:-1], token + "A", token.swapcase(), f" {token}"]
 
     answers = [bank.send(spoilt(listing, {"page_token": each})) for each in damaged]

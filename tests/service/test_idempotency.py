@@ -89,7 +89,7 @@ OTHER_CONTENT = [
     (TRANSFER, {"amount": rub(1)}, "amount"),
     (TRANSFER, {"description": "rent "}, "description"),
     (TRANSFER, {"metadata": {"b": "a"}}, "metadata"),
-    (TRANSFER, {"amount": rub(1), "description": "x"}, "description,amount"),
+    (TRANSFER, {"amount": rub(1), "description": "x"}, "amount,description"),
     (OPEN, {"user_id": "dave"}, "user_id"),
     (OPEN, {"currency_code": "USD"}, "currency_code"),
     (OPEN, {"description": "x"}, "description"),

@@ -4,6 +4,7 @@ import functools
 import queue
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import grpc
 import grpc_testing
@@ -24,6 +25,7 @@ from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import Authentication, Call, Deadlines, Errors
 from wallet_service.transport.keys import key_of_secret
 from wallet_service.transport.servicer import WalletServicer
+from wallet_service.transport.watch import Watches
 
 SERVICE = pb.DESCRIPTOR.services_by_name["WalletService"]
 TIMEOUT_S = 30
@@ -43,21 +45,22 @@ class InsideCalls:
             lambda: [key_of_secret(SECRET)], issuer="wallet", audience="wallet"
         )
         self._servicer = servicer
-        self._around = (Deadlines(TIMEOUT_S), Authentication(verifier), Errors())
+        self._around = (Errors(), Authentication(verifier), Deadlines(TIMEOUT_S))
         self.calls: queue.Queue[Call] = queue.Queue()
 
     def __getattr__(self, name: str) -> interceptors.Behavior:
         method = f"/{SERVICE.full_name}/{name}"
         behavior: interceptors.Behavior = getattr(self._servicer, name)
-        for interceptor in self._around:
-            behavior = functools.partial(interceptor.around, method, behavior)
 
         def answer(request: Message, context: grpc.ServicerContext) -> Message:
             call = Call(method)
             interceptors._current.set(call)
             self.calls.put(call)
-            response: Message = behavior(request, context)
-            return response
+            with ExitStack() as stack:
+                for interceptor in self._around:
+                    stack.enter_context(interceptor.around(method, context))
+                response: Message = behavior(request, context)
+                return response
 
         return answer
 
@@ -110,7 +113,8 @@ def servicer_of(database: Database, *, self_deposit: bool = True) -> WalletServi
     """Build the servicer with everything real behind it."""
     execute = functools.partial(execute_batch, database, rules=Rules())
     engine = GroupCommit(functools.partial(settle, execute, timeout_s=5), batch_max=10)
-    return WalletServicer(engine, database, Decoder("RUB"), self_deposit=self_deposit)
+    watches = Watches(database, streams_max=1, streams_per_caller_max=1)
+    return WalletServicer(engine, database, Decoder("RUB"), watches, self_deposit=self_deposit)
 
 
 @pytest.fixture

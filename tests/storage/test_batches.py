@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.engine.execute import Result, execute_batch
+from wallet_service.engine.execute import Result, Submission, execute_batch
 from wallet_service.ledger.books import Outcome, Rules, State
 from wallet_service.ledger.commands import AccountKey, Command, Deposit, Transfer
 from wallet_service.ledger.errors import RequestIdReused
@@ -45,7 +45,8 @@ def _transfer(source: str, target: str, amount_minor: int, **options: object) ->
 
 
 def _run(database: Database, *commands: Command) -> list[Result]:
-    return execute_batch(database, commands, rules=Rules())
+    (results,) = execute_batch(database, [Submission(commands)], rules=Rules())
+    return results
 
 
 def _outcomes(results: Sequence[Result]) -> list[Outcome]:
@@ -158,7 +159,8 @@ def test_a_batch_that_breaks_a_constraint_halfway_leaves_nothing(database: Datab
         connection.execute(
             text(
                 "INSERT INTO entries SELECT user_id, currency_code, sequence + 1, transaction_id,"
-                " amount_minor, balance_minor, hash, created_at FROM entries"
+                " amount_minor, balance_minor, hash, created_at, outflow_minor, outflow_count"
+                " FROM entries"
                 " WHERE user_id = 'alice'"
             )
         )

@@ -1,6 +1,5 @@
 """The schema: what migrations make is what the code expects, and its rules really refuse."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,16 @@ from harness.processes import run_wallet, wallet_environment
 from sqlalchemy import Table, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from wallet_service.storage.database import Database, RolledBack, open_database
+from wallet_service.storage.database import Database, RolledBack
 from wallet_service.storage.migrate import SchemaOutOfDate, check_schema, migrate
-from wallet_service.storage.schema import accounts, entries, metadata, transactions
+from wallet_service.storage.schema import (
+    accounts,
+    entries,
+    holds,
+    metadata,
+    reversals,
+    transactions,
+)
 
 ACCOUNT = {
     "user_id": "alice",
@@ -28,6 +34,9 @@ ACCOUNT = {
     "state": "ACTIVE",
     "created_at": 1,
     "updated_at": 1,
+    "outflow_minor": 0,
+    "outflow_count": 0,
+    "open_holds": 0,
 }
 TRANSACTION = {
     "transaction_id": "00000000-0000-8000-8000-000000000001",
@@ -49,8 +58,28 @@ ENTRY = {
     "balance_minor": 100,
     "hash": bytes(32),
     "created_at": 1,
+    "outflow_minor": 0,
+    "outflow_count": 0,
 }
-GOOD = {accounts: ACCOUNT, transactions: TRANSACTION, entries: ENTRY}
+HOLD = {
+    "hold_id": TRANSACTION["transaction_id"],
+    "user_id": "alice",
+    "currency_code": "RUB",
+    "amount_minor": 100,
+    "captured_minor": 0,
+    "state": "ACTIVE",
+    "created_at": 1,
+    "updated_at": 1,
+    "description": "",
+}
+REVERSAL = {"transaction_id": TRANSACTION["transaction_id"], "reversed_minor": 1}
+GOOD = {
+    accounts: ACCOUNT,
+    transactions: TRANSACTION,
+    entries: ENTRY,
+    holds: HOLD,
+    reversals: REVERSAL,
+}
 
 #: The constraint, its table, and what in an otherwise good row breaks it.
 BREACHES = [
@@ -73,29 +102,16 @@ BREACHES = [
     ("entries_pkey", entries, {"user_id": "taken"}),
     ("entries_sequence_positive", entries, {"sequence": 0}),
     ("entries_amount_not_zero", entries, {"amount_minor": 0}),
+    ("holds_pkey", holds, {"user_id": "taken"}),
+    ("holds_amount_positive", holds, {"amount_minor": 0}),
+    ("holds_captured_within_amount", holds, {"captured_minor": 101}),
+    ("holds_captured_within_amount", holds, {"captured_minor": -1}),
+    ("reversals_pkey", reversals, {"reversed_minor": 2}),
+    ("reversals_reversed_positive", reversals, {"reversed_minor": 0}),
 ]
 NOT_NULL = [
     (table, column.name) for table in GOOD for column in table.columns if not column.nullable
 ]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind in turn without any table."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'empty.db'}"
-        return
-    postgres: StartedPostgres | GivenPostgres = request.getfixturevalue("postgres")
-    url = create_database(postgres)
-    yield url
-    drop_database(postgres, url)
-
-
-@pytest.fixture
-def empty(empty_url: str) -> Iterator[Database]:
-    opened = open_database(empty_url)
-    yield opened
-    opened.close()
 
 
 def _insert(database: Database, table: Table, row: dict[str, object]) -> None:

@@ -5,11 +5,10 @@ The model is a few dictionaries. After every step the ledger's answer must be th
 books must prove.
 """
 
-import hashlib
-import json
 from typing import Any
 
 from harness.commands import deposit, open_account, transfer, withdraw
+from harness.ledger_model import hash_of_line
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -121,7 +120,8 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(now=st.integers(0, 10**6))
     def begin_a_batch(self, now: int) -> None:
-        self.books = Books(now, self.books.rules, self.books.accounts, self.books.outcomes)
+        before = self.books
+        self.books = Books(now, before.rules, accounts=before.accounts, outcomes=before.outcomes)
 
     @rule(user=USERS, code=CURRENCIES, amount=AMOUNTS)
     def bring_in(self, user: str, code: str, amount: int) -> None:
@@ -198,7 +198,7 @@ class Ledger(RuleBasedStateMachine):
         heads: dict[Name, tuple[int, bytes, int]] = {}
         for user, code, sequence, line, outcome in lines:
             last, head, time = heads.get((user, code), (0, bytes(32), 0))
-            head = _hash(head, outcome, line)
+            head = hash_of_line(head, outcome, line)
             assert (sequence, line.hash) == (last + 1, head)
             assert line.created_at >= time
             heads[user, code] = (sequence, head, line.created_at)
@@ -206,20 +206,6 @@ class Ledger(RuleBasedStateMachine):
             last, head, _ = heads.get(tuple(name), (0, bytes(32), 0))
             assert (account.sequence, account.head_hash) == (last, head)
             assert account.sequence == self.model.lines.get(tuple(name), 0)
-
-
-def _hash(head: bytes, outcome: Outcome, line: Any) -> bytes:
-    """Chain a line as the documented canonical form says."""
-    record = {k: v for k, v in outcome.transaction._asdict().items() if k != "digest"}
-    form = json.dumps(
-        ["wallet.transaction.v1", *record.values()],
-        sort_keys=True,
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
-    digest = hashlib.sha256(form.encode()).digest()
-    fields = ["wallet.entry.v1", *line[:3], line.amount_minor, line.balance_minor]
-    return hashlib.sha256(head + digest + "".join(f"{x}\n" for x in fields).encode()).digest()
 
 
 class GenerousLedger(Ledger):

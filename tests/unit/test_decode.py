@@ -17,7 +17,7 @@ from wallet_service.ledger.commands import (
     OpenAccount,
     Transfer,
     Withdraw,
-    transaction_id,
+    accounts_of,
 )
 from wallet_service.ledger.errors import (
     CurrencyUnsupported,
@@ -25,6 +25,7 @@ from wallet_service.ledger.errors import (
     ScopeMissing,
     ValidationFailed,
 )
+from wallet_service.ledger.ids import transaction_id
 from wallet_service.transport.auth import SCOPE_ACT_FOR_ANY, SCOPE_ADMIN, Caller
 from wallet_service.transport.decode import Decoder, transaction_id_of, user_id_of
 from wallet_service.transport.status import status_of
@@ -124,8 +125,7 @@ def test_naming_another_user_needs_the_scope(request_: Write) -> None:
 
     assert missing.value.values == {"scope": SCOPE_ACT_FOR_ANY}
     command = read(request_, SERVICE)
-    key = command.source or command.target
-    assert key == AccountKey("bob", "USD")
+    assert accounts_of(command)[0] == AccountKey("bob", "USD")
     assert command.caller == "shop"
 
 

@@ -17,13 +17,13 @@ from harness.batches import (
     answer_to,
     in_time,
     request_id_of,
+    request_ids_in,
 )
 from harness.commands import deposit
 from harness.patience import eventually
 
-from wallet_service.engine.execute import Result
+from wallet_service.engine.execute import Result, Submission
 from wallet_service.engine.group_commit import GroupCommit
-from wallet_service.ledger.commands import Command
 from wallet_service.ledger.errors import DeadlineExceeded
 
 THREADS = 32
@@ -71,6 +71,17 @@ def test_a_batch_takes_no_more_than_it_may(batch_max: int, batches: list[list[st
         assert [request_id_of(future) for future in (first, *others)] == ["0", "1", "2", "3"]
     assert gate.batches == batches
     assert gate.running_max == 1
+
+
+def test_commands_submitted_together_are_run_in_one_batch_and_answered_in_order() -> None:
+    gate = Gate()
+    gate.open()
+    commands = [deposit(name, "alice", 5) for name in "abc"]
+
+    answers = GroupCommit(gate, batch_max=2).submit_all(Submission(commands), deadline=in_time())
+
+    assert answers == [answer_to(command) for command in commands]
+    assert gate.batches == [["a", "b", "c"]]
 
 
 def test_a_command_whose_time_is_over_is_dropped_unrun() -> None:
@@ -136,10 +147,10 @@ def test_a_caller_whose_time_ends_during_its_batch_leaves_and_the_others_are_ans
 def test_one_commands_failure_reaches_only_its_caller(*, leads: bool) -> None:
     poison = "1" if leads else "2"
 
-    def run(commands: Sequence[Command]) -> list[Result]:
+    def run(submissions: Sequence[Submission]) -> list[list[Result]]:
         return [
-            LookupError(command.request_id) if command.request_id == poison else answer_to(command)
-            for command in commands
+            [LookupError(poison)] if request_ids_in([part]) == [poison] else answer
+            for part, answer in zip(submissions, answer_all(submissions), strict=True)
         ]
 
     gate = Gate(run)
@@ -159,10 +170,10 @@ def test_one_commands_failure_reaches_only_its_caller(*, leads: bool) -> None:
 def test_a_batch_that_breaks_fails_its_callers_and_nobody_else() -> None:
     broken = ["1", "2"]
 
-    def run(commands: Sequence[Command]) -> list[Result]:
-        if commands[0].request_id in broken:
+    def run(submissions: Sequence[Submission]) -> list[list[Result]]:
+        if request_ids_in(submissions)[0] in broken:
             raise LookupError("broken")
-        return answer_all(commands)
+        return answer_all(submissions)
 
     gate = Gate(run)
     with Crowd(gate, batch_max=2) as crowd:
@@ -193,10 +204,10 @@ def test_in_a_storm_no_call_hangs_is_lost_or_gets_anothers_answer() -> None:
     ran: Counter[str] = Counter()
     running = threading.Lock()
 
-    def run(commands: Sequence[Command]) -> list[Result]:
+    def run(submissions: Sequence[Submission]) -> list[list[Result]]:
         assert running.acquire(blocking=False), "two batches at once"
-        ran.update(command.request_id for command in commands)
-        results = answer_all(commands)
+        ran.update(request_ids_in(submissions))
+        results = answer_all(submissions)
         running.release()
         return results
 

@@ -4,6 +4,8 @@ import pytest
 from harness.commands import (
     balances,
     books_with,
+    capture_hold,
+    create_hold,
     deposit,
     open_account,
     rouble_account,
@@ -13,7 +15,7 @@ from harness.commands import (
 
 from wallet_service.ledger.books import Books, Entry
 from wallet_service.ledger.chain import entry_hash, transaction_digest
-from wallet_service.ledger.commands import Command
+from wallet_service.ledger.commands import AccountKey, Command, Condition
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import RequestIdReused
 
@@ -139,6 +141,62 @@ def test_a_reused_id_is_told_for_every_kind_of_request(
 
     with pytest.raises(RequestIdReused) as reused:
         decide(books, second)
+
+    assert reused.value.values["fields"] == fields
+    assert balances(books) == before
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+@pytest.mark.parametrize(
+    ("changed", "fields"),
+    [
+        ({"currency_code": "USD"}, "amount"),
+        ({"amount_minor": 4999}, "amount"),
+        ({"is_up_to": False}, "amount_mode"),
+        ({"amount_minor": 1000, "is_up_to": False}, "amount,amount_mode"),
+        ({"condition": Condition(available_at_least=1)}, "condition"),
+    ],
+)
+def test_a_reused_id_is_compared_with_what_was_asked_not_with_what_moved(
+    changed: dict[str, object], fields: str, *, is_refused: bool
+) -> None:
+    books = funded_books()
+    books.accounts[AccountKey("alice", "RUB")].state = "FROZEN" if is_refused else "ACTIVE"
+    asked: dict[str, object] = {"amount_minor": 5000, "is_up_to": True}
+    first = decide(books, withdraw("1", "alice", **asked))  # type: ignore[arg-type]
+    before = balances(books)
+
+    with pytest.raises(RequestIdReused) as reused:
+        decide(books, withdraw("1", "alice", **asked | changed))  # type: ignore[arg-type]
+
+    assert reused.value.values["fields"] == fields
+    assert first.transaction.amount_minor == 1000
+    assert balances(books) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "fields"),
+    [
+        ({"amount_minor": 6}, "amount"),
+        ({"amount_minor": None}, "amount"),
+        ({"currency_code": "USD"}, "amount"),
+        ({"to_user_id": "bob"}, "to_user_id"),
+        ({"keep_remainder": True}, "keep_remainder"),
+        ({"hold_id": "another"}, "hold_id"),
+        ({"description": "x"}, "description"),
+    ],
+)
+def test_a_reused_id_of_a_capture_names_the_fields_that_differ(
+    changed: dict[str, object], fields: str
+) -> None:
+    books = funded_books()
+    hold = decide(books, create_hold("hold", "alice", 9)).transaction.transaction_id
+    asked: dict[str, object] = {"hold_id": hold, "amount_minor": 5, "is_service": True}
+    decide(books, capture_hold("1", **asked))  # type: ignore[arg-type]
+    before = balances(books)
+
+    with pytest.raises(RequestIdReused) as reused:
+        decide(books, capture_hold("1", **asked | changed))  # type: ignore[arg-type]
 
     assert reused.value.values["fields"] == fields
     assert balances(books) == before

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Sequence
 
 import pytest
-from harness.commands import books_with, deposit
+from harness.batches import answer_all, request_ids_in
+from harness.commands import deposit
 
-from wallet_service.engine.execute import Result
-from wallet_service.engine.retry import WHOLE_BATCH_ATTEMPTS_MAX, settle
+from wallet_service.engine.execute import Result, Submission
+from wallet_service.engine.retry import WHOLE_BATCH_ATTEMPTS_MAX, Execute, settle
 from wallet_service.ledger.books import Outcome
-from wallet_service.ledger.commands import Command
-from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import Contention, DatabaseUnavailable, OutcomeUnknown
-from wallet_service.storage.database import CommitInDoubt, ConnectionLost, RolledBack
+from wallet_service.storage.database import AccountsBusy, CommitInDoubt, ConnectionLost, RolledBack
 
 LONG_S = 60.0  # a time that no test uses up
 SHORT_S = 0.05
@@ -25,15 +24,16 @@ class Executions:
     def __init__(self, failure: Failure) -> None:
         self._failure = failure
         self.parts: list[list[str]] = []
+        self.skipping: list[bool] = []
 
-    def __call__(self, commands: Sequence[Command]) -> list[Result]:
-        part = [command.request_id for command in commands]
+    def __call__(self, submissions: Sequence[Submission], *, skip_busy: bool) -> list[list[Result]]:
+        part = request_ids_in(submissions)
         self.parts.append(part)
+        self.skipping.append(skip_busy)
         error = self._failure(part)
         if error:
             raise error
-        books = books_with()
-        return [decide(books, command) for command in commands]
+        return answer_all(submissions)
 
 
 def failing_first(*errors: Exception) -> Failure:
@@ -53,9 +53,15 @@ def failing_with(poison: str, error: Exception) -> Failure:
     return lambda part: error if poison in part else None
 
 
-def batch(size: int) -> list[Command]:
-    """Return some commands, named 0, 1, 2, …"""
-    return [deposit(str(number), "alice", 1 + number) for number in range(size)]
+def batch(size: int) -> list[Submission]:
+    """Return some single commands, named 0, 1, 2, …"""
+    return [Submission([deposit(str(number), "alice", 1 + number)]) for number in range(size)]
+
+
+def settle_singles(execute: Execute, size: int, *, timeout_s: float) -> list[Result]:
+    """Settle a batch of single commands; return the answer to each."""
+    answers = settle(execute, batch(size), timeout_s=timeout_s)
+    return [result for (result,) in answers]
 
 
 def names(results: Sequence[Result]) -> list[str]:
@@ -70,7 +76,7 @@ def names(results: Sequence[Result]) -> list[str]:
 def test_a_batch_that_commits_is_run_once(size: int) -> None:
     execute = Executions(failing_first())
 
-    results = settle(execute, batch(size), timeout_s=LONG_S)
+    results = settle_singles(execute, size, timeout_s=LONG_S)
 
     assert names(results) == [str(number) for number in range(size)]
     assert len(execute.parts) == 1
@@ -91,7 +97,7 @@ def test_a_batch_that_commits_is_run_once(size: int) -> None:
 def test_a_batch_is_run_again_whole_until_it_commits(size: int, errors: list[Exception]) -> None:
     execute = Executions(failing_first(*errors))
 
-    results = settle(execute, batch(size), timeout_s=LONG_S)
+    results = settle_singles(execute, size, timeout_s=LONG_S)
 
     whole = [str(number) for number in range(size)]
     assert names(results) == whole
@@ -103,7 +109,7 @@ def test_a_command_whose_fault_it_is_fails_alone(poison: int) -> None:
     error = ZeroDivisionError("spoilt")
     execute = Executions(failing_with(str(poison), error))
 
-    results = settle(execute, batch(9), timeout_s=LONG_S)
+    results = settle_singles(execute, 9, timeout_s=LONG_S)
 
     assert results[poison] is error
     expected = [str(number) for number in range(9)]
@@ -115,7 +121,7 @@ def test_a_command_whose_fault_it_is_fails_alone(poison: int) -> None:
 def test_a_command_whose_locks_are_never_free_fails_alone(size: int) -> None:
     execute = Executions(failing_with("1", RolledBack("locked")))
 
-    results = settle(execute, batch(size), timeout_s=0.5)
+    results = settle_singles(execute, size, timeout_s=0.5)
 
     expected = [str(number) for number in range(size)]
     expected[1] = "Contention"
@@ -123,12 +129,22 @@ def test_a_command_whose_locks_are_never_free_fails_alone(size: int) -> None:
     assert isinstance(results[1], Contention)
 
 
+@pytest.mark.parametrize("size", [1, 9])
+def test_busy_accounts_are_waited_for_once_and_then_passed_over(size: int) -> None:
+    execute = Executions(failing_first(AccountsBusy("locked")))
+
+    results = settle_singles(execute, size, timeout_s=LONG_S)
+
+    assert names(results) == [str(number) for number in range(size)]
+    assert execute.skipping == [False, True]
+
+
 def test_each_of_several_faulty_commands_gets_its_own_error() -> None:
     def failure(part: Sequence[str]) -> Exception | None:
         faulty = [name for name in part if name in {"0", "4", "8"}]
         return KeyError(faulty[0]) if faulty else None
 
-    results = settle(Executions(failure), batch(9), timeout_s=LONG_S)
+    results = settle_singles(Executions(failure), 9, timeout_s=LONG_S)
 
     faults = {name: repr(result) for name, result in zip("012345678", results, strict=True)}
     assert {faults.pop(name) for name in "048"} == {
@@ -159,7 +175,7 @@ def test_when_time_is_up_only_what_is_certain_is_told(
 ) -> None:
     execute = Executions(failing_then_always(*errors))
 
-    results = settle(execute, batch(size), timeout_s=SHORT_S)
+    results = settle_singles(execute, size, timeout_s=SHORT_S)
 
     assert [type(result) for result in results] == [told] * size
     assert len(execute.parts) >= len(errors)
@@ -171,7 +187,7 @@ def test_a_doubt_is_not_forgotten_over_a_fault(size: int, last: Exception) -> No
     doubt_then_fault = [CommitInDoubt("cut"), ZeroDivisionError("spoilt"), last]
     execute = Executions(failing_then_always(*doubt_then_fault))
 
-    results = settle(execute, batch(size), timeout_s=SHORT_S)
+    results = settle_singles(execute, size, timeout_s=SHORT_S)
 
     # The COMMIT in doubt may have written all of them: "rolled back for certain" would be a lie.
     assert [type(result) for result in results] == [OutcomeUnknown] * size
@@ -180,25 +196,48 @@ def test_a_doubt_is_not_forgotten_over_a_fault(size: int, last: Exception) -> No
 def test_a_doubt_ends_where_the_outcome_is_learned() -> None:
     execute = Executions(failing_first(CommitInDoubt("cut"), ZeroDivisionError("spoilt")))
 
-    assert names(settle(execute, batch(4), timeout_s=LONG_S)) == ["0", "1", "2", "3"]
+    assert names(settle_singles(execute, 4, timeout_s=LONG_S)) == ["0", "1", "2", "3"]
 
 
 def test_every_command_is_tried_even_when_there_is_no_time() -> None:
     execute = Executions(failing_first())
 
-    assert names(settle(execute, batch(3), timeout_s=0)) == ["0", "1", "2"]
+    assert names(settle_singles(execute, 3, timeout_s=0)) == ["0", "1", "2"]
 
 
 def test_what_was_decided_about_each_command_is_handed_through() -> None:
     reused = KeyError("reused")
 
-    def execute(commands: Sequence[Command]) -> list[Result]:
-        books = books_with()
-        decided: list[Result] = [decide(books, command) for command in commands]
-        decided[1] = reused
+    def execute(submissions: Sequence[Submission], *, skip_busy: bool) -> list[list[Result]]:
+        assert not skip_busy
+        decided = answer_all(submissions)
+        decided[1] = [reused]
         return decided
 
-    results = settle(execute, batch(3), timeout_s=LONG_S)
+    results = settle_singles(execute, 3, timeout_s=LONG_S)
 
     assert results[1] is reused
     assert names(results) == ["0", "KeyError", "2"]
+
+
+@pytest.mark.parametrize("is_atomic", [True, False])
+def test_commands_that_came_together_stay_together_when_their_batch_is_split(
+    *, is_atomic: bool
+) -> None:
+    together = Submission([submission.commands[0] for submission in batch(3)], is_atomic=is_atomic)
+    poison = Submission([deposit("poison", "alice", 5)])
+    execute = Executions(failing_with("poison", ZeroDivisionError("spoilt")))
+
+    answers = settle(execute, [together, poison], timeout_s=LONG_S)
+
+    assert [names(answer) for answer in answers] == [["0", "1", "2"], ["ZeroDivisionError"]]
+    assert execute.parts == [["0", "1", "2", "poison"], ["0", "1", "2"], ["poison"]]
+
+
+def test_every_command_of_a_submission_that_fails_gets_its_error() -> None:
+    together = Submission([submission.commands[0] for submission in batch(3)], is_atomic=True)
+    execute = Executions(failing_then_always(ConnectionLost("gone")))
+
+    (answer,) = settle(execute, [together], timeout_s=SHORT_S)
+
+    assert names(answer) == ["DatabaseUnavailable"] * 3

@@ -6,12 +6,13 @@ anew, or whole accounts removed with all their transactions: only a copy of the 
 shows that.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from wallet_service.audit.holds import proven_holds
-from wallet_service.ledger.books import EXTERNAL, Account, State, Transaction
+from wallet_service.ledger.books import EXTERNAL, Account, AccountState, State, Transaction
 from wallet_service.ledger.chain import entry_hash, transaction_digest
 from wallet_service.ledger.commands import MOVING_KINDS, AccountKey, Kind, SpendingLimit
 from wallet_service.ledger.errors import LedgerCorrupt
@@ -88,24 +89,44 @@ class _Expected(NamedTuple):
     row: str
 
 
+#: An account's minimum balance, state and limits.
+_Settings = tuple[int, str, tuple[SpendingLimit, ...]]
+_AS_OPENED: _Settings = (0, AccountState.ACTIVE, ())
+
+
 def _expected(connection: Snapshot) -> dict[AccountKey, _Expected]:
-    """Replay what operators did to accounts, and add up what holds reserve on them."""
+    """Follow what operators did to accounts, and add up what holds reserve on them."""
     expected: dict[AccountKey, _Expected] = {}
+    left: dict[AccountKey, Counter[_Settings]] = {}
     for change in stream_account_changes(connection):
+        _prove_transaction(change)
         key = AccountKey(str(change.target_user_id), change.currency_code)
         opened = Account(*key, created_at=change.created_at)
         account, changed_at, row = expected.get(key) or _Expected(opened, 0, _name(change))
         if change.kind == Kind.UPDATE_ACCOUNT:
             changed_at = change.created_at
-        after = change.arguments["after"]
-        account.min_balance_minor, account.state = after["min_balance"], after["state"]
-        account.limits = tuple(SpendingLimit(*limit) for limit in after["limits"])
+            # Each change begins where another ended, so all but the last cancel out: changes of
+            # one moment need no order.
+            settings = left.setdefault(key, Counter([_AS_OPENED]))
+            settings[_settings(change.arguments["after"])] += 1
+            settings[_settings(change.arguments["before"])] -= 1
         expected[key] = _Expected(account, changed_at, row)
+    for key, settings in left.items():
+        account = expected[key].account
+        remaining = [each for each, count in settings.items() if count]
+        if len(remaining) != 1:
+            _corrupt(f"accounts {key.user_id}/{key.currency_code}", "one of its changes is missing")
+        account.min_balance_minor, account.state, account.limits = remaining[0]
     for key, reserved in read_reserved(connection).items():
         row = f"holds of {key.user_id}/{key.currency_code}"
         known = expected.setdefault(key, _Expected(Account(*key), 0, row))
         known.account.held_minor, known.account.open_holds = reserved
     return expected
+
+
+def _settings(recorded: Mapping[str, Any]) -> _Settings:
+    limits = tuple(SpendingLimit(*limit) for limit in recorded["limits"])
+    return recorded["min_balance"], recorded["state"], limits
 
 
 def _proven_accounts(

@@ -37,7 +37,7 @@ class Outflow(NamedTuple):
     """
     What had left an account before some moment.
 
-    `next_at` is when its first entry at or after that moment was made; None if there is none.
+    `next_at` is when something next left it; None if nothing has.
     """
 
     minor: int = 0

@@ -19,7 +19,7 @@ from wallet_service.ledger.commands import (
 from wallet_service.ledger.limits import Outflow, Window, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database, RolledBack
-from wallet_service.storage.moments import Moment, find_positions
+from wallet_service.storage.moments import Moment, Outlay, find_next_spending, find_positions
 from wallet_service.storage.schema import accounts as accounts_table
 from wallet_service.storage.schema import entries, holds, reversals, transactions
 
@@ -163,13 +163,16 @@ def _outflows(
         if limit.window != Window.TRANSACTION
     }
     positions = find_positions(connection, list(set(starts.values())))
-    outflows = {}
+    outlays = {}
     for name, moment in starts.items():
-        before, next_at = positions[moment]
-        if before:
-            outflows[name] = Outflow(before.outflow_minor, before.outflow_count, next_at)
-        else:
-            outflows[name] = Outflow(next_at=next_at)
+        before = positions[moment].last_before
+        outlays[name] = Outlay(moment.key, before.outflow_minor if before else 0)
+    next_spending = find_next_spending(connection, list(set(outlays.values())))
+    outflows = {}
+    for name, outlay in outlays.items():
+        before = positions[starts[name]].last_before
+        debits = before.outflow_count if before else 0
+        outflows[name] = Outflow(outlay.outflow_minor, debits, next_spending[outlay])
     return outflows
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -35,6 +36,13 @@ class Moment(NamedTuple):
     time: int
 
 
+class Outlay(NamedTuple):
+    """A figure of what had left an account, in minor units."""
+
+    key: AccountKey
+    outflow_minor: int
+
+
 class Position(NamedTuple):
     """The entries on either side of a moment; None beyond the history's ends."""
 
@@ -46,21 +54,11 @@ def find_positions(connection: Connection, moments: Sequence[Moment]) -> dict[Mo
     """Find the last entry made before each of some moments, and when the next one was made."""
     if not moments:
         return {}
-    wanted = (
-        values(
-            column("user_id", Text),
-            column("currency_code", Text),
-            column("time", BigInteger),
-            name="wanted",
-        )
-        .data([(*moment.key, moment.time) for moment in moments])
-        .cte("wanted")
-    )
-    found = _bisection(wanted)
+    found = _bisection(moments, entries.c.created_at, includes_mark=False)
     following = entries.alias("following")
     statement = (
         select(
-            found.c.user_id, found.c.currency_code, found.c.time, following.c.created_at, entries
+            found.c.user_id, found.c.currency_code, found.c.mark, following.c.created_at, entries
         )
         .outerjoin(entries, _is_entry(entries, found, found.c.low))
         .outerjoin(following, _is_entry(following, found, found.c.low + 1))
@@ -73,13 +71,43 @@ def find_positions(connection: Connection, moments: Sequence[Moment]) -> dict[Mo
     return positions
 
 
-def _bisection(wanted: CTE) -> CTE:
-    """Narrow `low … high`, the possible numbers of entries before each moment, to one."""
+def find_next_spending(
+    connection: Connection, outlays: Sequence[Outlay]
+) -> dict[Outlay, int | None]:
+    """Find when more than each of some figures had first left an account; None: not yet."""
+    if not outlays:
+        return {}
+    found = _bisection(outlays, entries.c.outflow_minor, includes_mark=True)
+    statement = (
+        select(found.c.user_id, found.c.currency_code, found.c.mark, entries.c.created_at)
+        .outerjoin(entries, _is_entry(entries, found, found.c.low + 1))
+        .where(found.c.low == found.c.high)
+    )
+    return {
+        Outlay(AccountKey(user_id, code), outflow_minor): time
+        for user_id, code, outflow_minor, time in connection.execute(statement)
+    }
+
+
+def _bisection(
+    marks: Sequence[Moment] | Sequence[Outlay], along: Column[int], *, includes_mark: bool
+) -> CTE:
+    """Narrow `low … high`, how many entries can be before each mark on a rising column, to one."""
+    wanted = (
+        values(
+            column("user_id", Text),
+            column("currency_code", Text),
+            column("mark", BigInteger),
+            name="wanted",
+        )
+        .data([(*key, mark) for key, mark in marks])
+        .cte("wanted")
+    )
     search = (
         select(
             wanted.c.user_id,
             wanted.c.currency_code,
-            wanted.c.time,
+            wanted.c.mark,
             cast(0, BigInteger).label("low"),
             accounts.c.sequence.label("high"),
         )
@@ -93,12 +121,12 @@ def _bisection(wanted: CTE) -> CTE:
         .cte("search", recursive=True)
     )
     middle = (search.c.low + search.c.high + 1) // 2
-    is_before = entries.c.created_at < search.c.time
+    is_before = along <= search.c.mark if includes_mark else along < search.c.mark
     step = (
         select(
             search.c.user_id,
             search.c.currency_code,
-            search.c.time,
+            search.c.mark,
             case((is_before, middle), else_=search.c.low),
             case((is_before, search.c.high), else_=middle - 1),
         )

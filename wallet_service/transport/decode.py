@@ -159,6 +159,11 @@ class Decoder:
             validation.balance_minor("min_balance.minor_units", min_balance_minor)
         validation.known("state", request.state, types_pb2.AccountState)
         limits = limits_of(validation, request, currency_code)
+        validation.require(
+            "state",
+            "must be given, or min_balance or limits",
+            holds=bool(request.state) or min_balance_minor is not None or limits is not None,
+        )
         common = common_fields(validation, request, caller)
         validation.finish()
         state = types_pb2.AccountState.Name(request.state).removeprefix("ACCOUNT_STATE_")

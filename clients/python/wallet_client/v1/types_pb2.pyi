@@ -399,7 +399,9 @@ class Balance(message.Message):
 
     @builtins.property
     def min_balance(self) -> Money:
-        """The floor of `available`: 0, or negative for an agreed overdraft."""
+        """The floor of `available`: 0; negative for an agreed overdraft, positive for
+        money that must stay.
+        """
 
     @builtins.property
     def as_of(self) -> timestamp_pb2.Timestamp:

@@ -250,7 +250,9 @@ class SpendingLimits(message.Message):
 
 @typing.final
 class UpdateAccountRequest(message.Message):
-    """Asks for an account to be changed."""
+    """Asks for an account to be changed: its minimum, its state, its limits, or
+    several of them.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 

@@ -1,0 +1,160 @@
+"""How streams end: by their caps, their token, their deadline, their reader or their server."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from harness.calls import Caller, Stream, serving, user, wait_until
+from harness.people import rub
+from harness.stored import deposit_many
+from harness.tokens import token
+from wallet_client.v1.types_pb2 import Transaction
+from wallet_client.v1.wallet_service_pb2 import DepositRequest
+
+TOO_MANY = ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
+
+
+@pytest.fixture
+def alice_raw(target: str) -> Iterator[Caller]:
+    with user(target, "alice") as caller:
+        yield caller
+
+
+def sequences(transactions: list[Transaction]) -> list[int]:
+    return [each.entry.sequence for each in transactions]
+
+
+def deposit(caller: Caller, number: int) -> None:
+    answer = caller.send(DepositRequest(amount=rub(number), request_id=f"d{number}"))
+    assert answer.code is grpc.StatusCode.OK
+
+
+def open_stream(stack: ExitStack, caller: Caller) -> Stream:
+    """Open a stream, and wait until it has its place."""
+    stream = stack.enter_context(caller.watch())
+    assert sequences(stream.take(1)) == [1]
+    return stream
+
+
+@pytest.mark.parametrize(
+    "caps",
+    [{"streams_max": 3}, {"streams_max": 50, "streams_per_caller_max": 3}],
+    ids=["worker", "caller"],
+)
+def test_streams_beyond_the_cap_are_refused_and_calls_still_answered(
+    database_url: str, tmp_path: Path, caps: dict[str, int]
+) -> None:
+    with (
+        serving(database_url, tmp_path, threads=2, **caps) as wallet,
+        user(wallet.target, "alice") as alice,
+        ExitStack() as stack,
+    ):
+        deposit(alice, 1)
+        streams = [open_stream(stack, alice) for _ in range(3)]
+
+        refused = [alice.watch().end().outcome for _ in range(5)]
+
+        assert refused == [TOO_MANY] * 5
+        assert all(stream.is_open for stream in streams)
+        deposit(alice, 2)
+        assert [sequences(each.take(1)) for each in streams] == [[2]] * 3
+
+
+def test_a_callers_cap_is_no_others(database_url: str, tmp_path: Path) -> None:
+    with (
+        serving(database_url, tmp_path, streams_per_caller_max=1) as wallet,
+        user(wallet.target, "alice") as alice,
+        user(wallet.target, "bob") as bob,
+        ExitStack() as stack,
+    ):
+        for caller in (alice, bob):
+            deposit(caller, 1)
+            open_stream(stack, caller)
+
+        assert alice.watch().end().outcome == TOO_MANY
+
+
+def test_a_stream_that_is_hung_up_frees_its_place(database_url: str, tmp_path: Path) -> None:
+    with (
+        serving(database_url, tmp_path, streams_max=1) as wallet,
+        user(wallet.target, "alice") as alice,
+    ):
+        deposit(alice, 1)
+        for _ in range(5):
+            wait_until(lambda: has_room(alice))
+
+
+def has_room(caller: Caller) -> bool:
+    """Tell whether a stream can be opened, and hang up."""
+    with caller.watch() as stream:
+        try:
+            return len(stream.take(1)) == 1
+        except grpc.RpcError:
+            assert stream.end().outcome == TOO_MANY
+            return False
+
+
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_a_server_that_stops_ends_its_streams_with_a_word(
+    database_url: str,
+    tmp_path: Path,
+    is_behind: bool,  # noqa: FBT001 (the case)
+) -> None:
+    deposit_many(database_url, "alice", 3000 if is_behind else 1)
+    with serving(database_url, tmp_path) as wallet, user(wallet.target, "alice") as alice:
+        with alice.watch() as stream:
+            stream.take(1)
+            stopping = threading.Thread(target=wallet.server.stop)
+            stopping.start()
+            ended = stream.end()
+        stopping.join()
+
+    assert ended.outcome == ("UNAVAILABLE", "SHUTTING_DOWN")
+
+
+def test_a_stream_ends_when_its_token_does(target: str, alice_raw: Caller) -> None:
+    deposit(alice_raw, 1)
+    short = token("alice", exp=int(time.time()) + 3)
+    with (
+        Caller(target, (("authorization", f"Bearer {short}"),)) as alice,
+        alice.watch() as stream,
+    ):
+        first = stream.take(1)
+        ended = stream.end()
+
+    assert sequences(first) == [1]
+    assert ended.outcome == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
+
+
+def test_a_reader_far_behind_is_sent_nothing_more_once_its_token_ends(
+    target: str, database_url: str
+) -> None:
+    count = 20_000
+    deposit_many(database_url, "alice", count)
+    expires_at = int(time.time()) + 3
+    short = token("alice", exp=expires_at)
+    with (
+        Caller(target, (("authorization", f"Bearer {short}"),)) as alice,
+        alice.watch() as stream,
+    ):
+        stream.take(1)
+        wait_until(lambda: time.time() >= expires_at)
+        ended = stream.end()
+
+    assert ended.outcome == ("UNAUTHENTICATED", "TOKEN_EXPIRED")
+    assert len(ended.response) < count - 1
+
+
+def test_a_deadline_ends_a_stream_that_nobody_hung_up(target: str, alice_raw: Caller) -> None:
+    deposit(alice_raw, 1)
+
+    stream = alice_raw.watch(timeout_s=1)
+    first = stream.take(1)
+    ended = stream.end()
+
+    assert sequences(first) == [1]
+    assert ended.code is grpc.StatusCode.DEADLINE_EXCEEDED

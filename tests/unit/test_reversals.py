@@ -1,0 +1,201 @@
+"""Reversals give back what was moved: all or some, once, never more than there was."""
+
+import pytest
+from harness.commands import (
+    balances,
+    books_with,
+    capture_hold,
+    create_hold,
+    deposit,
+    reason,
+    refused,
+    reverse,
+    rouble_account,
+    snapshot,
+    transfer,
+    update_account,
+    withdraw,
+)
+
+from wallet_service.ledger.books import Books
+from wallet_service.ledger.commands import Command
+from wallet_service.ledger.decide import decide
+from wallet_service.ledger.errors import NotAllowed, ValidationFailed
+
+SERVICE = {"caller": "shop", "is_service": True}
+
+
+def funded_books() -> Books:
+    """Return books in which Alice has a thousand, one hundred of it reserved."""
+    books = books_with(rouble_account("alice", 1000), rouble_account("bob"))
+    decide(books, create_hold("hold", "alice", 100, target="bob"))
+    return books
+
+
+def hold_id_of(books: Books) -> str:
+    return next(iter(books.holds))
+
+
+ORIGINALS = ["deposit", "withdrawal", "transfer", "capture"]
+
+
+def original(books: Books, kind: str) -> str:
+    """Move a hundred in some way and return the transaction's id."""
+    commands: dict[str, Command] = {
+        "deposit": deposit("original", "alice", 100),
+        "withdrawal": withdraw("original", "alice", 100),
+        "transfer": transfer("original", ("alice", "bob"), 100),
+        "capture": capture_hold("original", hold_id_of(books), **SERVICE),
+    }
+    return decide(books, commands[kind]).transaction.transaction_id
+
+
+def posted(books: Books) -> dict[str, int]:
+    return {user_id: minor for (user_id, _), (minor, _) in balances(books).items()}
+
+
+@pytest.mark.parametrize("kind", ORIGINALS)
+@pytest.mark.parametrize("parts", [[None], [100], [40, 60], [1, None], [40, 59, 1]])
+def test_an_original_is_given_back_to_the_last_and_no_further(
+    kind: str, parts: list[int | None]
+) -> None:
+    books = funded_books()
+    before = posted(books)
+    name = original(books, kind)
+
+    for number, part in enumerate(parts):
+        outcome = decide(books, reverse(f"back {number}", name, part, **SERVICE))
+        assert outcome.transaction.reversal_of == name
+    beyond = refused(books, reverse("beyond", name, 1, **SERVICE))
+    nothing = refused(books, reverse("all of nothing", name, **SERVICE))
+
+    assert posted(books) == before
+    assert books.reversed_minor == {name: 100}
+    assert reason(beyond) == reason(nothing) == "REVERSAL_EXCEEDS_ORIGINAL"
+    assert beyond.transaction.refusal_values["remaining"] == 0
+
+
+@pytest.mark.parametrize("kind", ORIGINALS)
+def test_more_than_is_left_is_refused_and_says_what_is(kind: str) -> None:
+    books = funded_books()
+    name = original(books, kind)
+    decide(books, reverse("some", name, 30, **SERVICE))
+
+    outcome = refused(books, reverse("more", name, 71, **SERVICE))
+
+    assert reason(outcome) == "REVERSAL_EXCEEDS_ORIGINAL"
+    assert outcome.transaction.refusal_values == {
+        "original_id": name,
+        "remaining": 70,
+        "required": 71,
+    }
+
+
+def test_what_is_no_movement_of_money_cannot_be_given_back() -> None:
+    books = funded_books()
+    back = decide(books, reverse("back", original(books, "transfer"), **SERVICE)).transaction
+    no = decide(books, withdraw("too much", "alice", 9999)).transaction
+    change = decide(books, update_account("change", "alice", state="ACTIVE")).transaction
+
+    for number, record in enumerate((back, no, change)):
+        outcome = refused(books, reverse(f"again {number}", record.transaction_id, **SERVICE))
+        assert reason(outcome) == "NOT_REVERSIBLE"
+        assert outcome.transaction.refusal_values["kind"] == record.kind
+    hold = refused(books, reverse("hold", hold_id_of(books), **SERVICE))
+    assert reason(hold) == "NOT_REVERSIBLE"
+    assert reason(refused(books, reverse("none", "never made", **SERVICE))) == (
+        "TRANSACTION_NOT_FOUND"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "caller", "answer"),
+    [
+        ("transfer", "bob", None),
+        ("capture", "bob", None),
+        ("transfer", "alice", NotAllowed),
+        ("capture", "alice", NotAllowed),
+        ("deposit", "alice", NotAllowed),
+        ("withdrawal", "alice", NotAllowed),
+        ("transfer", "carol", "TRANSACTION_NOT_FOUND"),
+        ("deposit", "carol", "TRANSACTION_NOT_FOUND"),
+    ],
+)
+def test_only_who_received_the_money_or_a_service_gives_it_back(
+    kind: str, caller: str, answer: str | type[Exception] | None
+) -> None:
+    books = funded_books()
+    command = reverse("back", original(books, kind), caller=caller)
+    before = snapshot(books), len(books.decided)
+
+    if answer is NotAllowed:
+        with pytest.raises(NotAllowed):
+            decide(books, command)
+        assert (snapshot(books), len(books.decided)) == before
+    elif answer:
+        record = refused(books, command).transaction
+        assert (record.refusal_reason, record.refusal_values) == (answer, {})
+        assert (record.source_user_id, record.target_user_id, record.reversal_of) == (None,) * 3
+    else:
+        assert reason(decide(books, command)) is None
+
+
+def test_who_spent_the_money_cannot_give_it_back() -> None:
+    books = funded_books()
+    name = original(books, "transfer")
+    decide(books, withdraw("spent", "bob", 1))
+
+    outcome = refused(books, reverse("back", name, caller="bob"))
+
+    assert reason(outcome) == "INSUFFICIENT_FUNDS"
+    assert outcome.transaction.refusal_values["shortfall"] == 1
+    assert reason(decide(books, reverse("some", name, 99, caller="bob"))) is None
+
+
+@pytest.mark.parametrize(
+    ("user_id", "state", "answer"),
+    [
+        ("bob", "NO_DEBITS", "ACCOUNT_FROZEN"),
+        ("bob", "NO_CREDITS", None),
+        ("alice", "NO_CREDITS", "ACCOUNT_FROZEN"),
+        ("alice", "NO_DEBITS", None),
+        ("alice", "FROZEN", "ACCOUNT_FROZEN"),
+    ],
+)
+def test_frozen_accounts_neither_give_back_nor_get_back(
+    user_id: str, state: str, answer: str | None
+) -> None:
+    books = funded_books()
+    name = original(books, "transfer")
+    decide(books, update_account("freeze", user_id, state=state))
+
+    assert reason(decide(books, reverse("back", name, **SERVICE))) == answer
+    assert books.reversed_minor == ({} if answer else {name: 100})
+
+
+@pytest.mark.parametrize("kind", ["withdrawal", "transfer", "capture"])
+def test_spending_given_back_is_spending_no_more(kind: str) -> None:
+    books = funded_books()
+    name = original(books, kind)
+    alice = next(key for key in books.accounts if key.user_id == "alice")
+    spent = []
+    for number, part in enumerate([30, 70]):
+        account = books.accounts[alice]
+        spent.append((account.outflow_minor, account.outflow_count))
+        decide(books, reverse(f"back {number}", name, part, **SERVICE))
+    account = books.accounts[alice]
+    spent.append((account.outflow_minor, account.outflow_count))
+
+    assert spent == [(100, 1), (70, 1), (0, 0)]
+    assert {one.outflow_minor for one in books.accounts.values()} == {0}
+
+
+def test_a_reversal_in_another_currency_records_nothing() -> None:
+    books = funded_books()
+    name = original(books, "transfer")
+    before = snapshot(books), len(books.decided)
+
+    with pytest.raises(ValidationFailed):
+        decide(books, reverse("back", name, 1, currency_code="USD", **SERVICE))
+
+    assert (snapshot(books), len(books.decided)) == before
