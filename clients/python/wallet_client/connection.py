@@ -1,6 +1,6 @@
 """How calls are sent: with a token, a deadline, and again where that is safe and can help."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypedDict, TypeVar
 
 import grpc
@@ -113,6 +113,15 @@ class Connection:
             request_id = getattr(request, "request_id", "")
             raise error_from(error, request_id=request_id) from error
         return response
+
+    def _rows(self, method: Callable[..., Any], request: Any, field: str) -> Iterator[Any]:
+        """Yield the rows of a listing, asking for its pages as they are needed."""
+        while True:
+            page = self._call(method, request)
+            yield from getattr(page, field)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def _send(self, method: Callable[..., _Response], request: Any) -> _Response:
         return method(request, timeout=self._timeout_s, metadata=self._metadata())

@@ -58,12 +58,7 @@ class OperatorCalls(Connection):
         request = ListAccountsRequest(
             user_id=user_id, currency_code=currency_code, states=states, page_size=page_size
         )
-        while True:
-            page = self._call(self._admin.ListAccounts, request)
-            yield from page.accounts
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return self._rows(self._admin.ListAccounts, request, "accounts")
 
     def update_account(
         self,
@@ -108,9 +103,4 @@ class OperatorCalls(Connection):
         request = ListAccountChangesRequest(
             user_id=user_id, currency_code=currency_code, page_size=page_size
         )
-        while True:
-            page = self._call(self._admin.ListAccountChanges, request)
-            yield from page.changes
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return self._rows(self._admin.ListAccountChanges, request, "changes")

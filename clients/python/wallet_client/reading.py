@@ -119,12 +119,7 @@ class ReadCalls(Connection):
             amount_at_most=_money(filters.get("amount_minor_max")),
             metadata=filters.get("metadata"),
         )
-        while True:
-            page = self._call(self._service.ListTransactions, request)
-            yield from page.transactions
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return self._rows(self._service.ListTransactions, request, "transactions")
 
     def hold(self, hold_id: str) -> Hold:
         """
@@ -147,12 +142,7 @@ class ReadCalls(Connection):
         request = ListHoldsRequest(
             user_id=user_id, currency_code=currency_code, states=states, page_size=page_size
         )
-        while True:
-            page = self._call(self._service.ListHolds, request)
-            yield from page.holds
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return self._rows(self._service.ListHolds, request, "holds")
 
     def watch(
         self, *, currency_code: str = "", user_id: str = "", after_sequence: int = 0
