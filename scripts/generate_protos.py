@@ -6,6 +6,7 @@ to where the stubs live, while the proto file names inside the descriptors, whic
 process, stay `wallet/v1/*.proto`.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def generate() -> dict[str, str]:
             f"--mypy_grpc_out=quiet:{scratch}",
         ]
         protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{THIRD_PARTY}"]
-        subprocess.run([*protoc, *outputs, *sources], check=True)
+        # protoc finds its plugins on the path; ours are beside this interpreter.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        subprocess.run([*protoc, *outputs, *sources], check=True, env={**os.environ, "PATH": path})
         made = {path.name: path.read_text() for path in Path(scratch).glob("wallet/v1/*")}
     return {
         name: IMPORT.sub(r"\1wallet_client.v1", text)
