@@ -64,7 +64,7 @@ def _posted(service: Wallet, user_id: str) -> int:
 def test_of_capture_void_and_expiry_exactly_one_wins(
     *, service: Wallet, server: ServerProcess, clients: Clients, database_url: str, tmp_path: Path
 ) -> None:
-    count = scaled(15)
+    count = scaled(10)
     total_minor = open_books(server.target, ["alice", "bob"], amount_minor=1000 * count)
     names = [f"race-{number}" for number in range(count)]
     ids = [transaction_id("service", name) for name in names]
