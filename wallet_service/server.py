@@ -179,9 +179,10 @@ class WalletServer:
         """Turn new calls away, let those under way end within the grace time, close the pools."""
         self._health.stop()
         self._admission.is_draining = True
-        self._sweeper.stop()
+        stopped = self._server.stop(self._settings.grace_ms / 1000)
         self._watches.stop()
-        self._server.stop(self._settings.grace_ms / 1000).wait()
+        self._sweeper.stop()
+        stopped.wait()
         self._pool.shutdown(wait=True)
         self._database.close()
 

@@ -23,6 +23,7 @@ from wallet_service.server import WalletServer, open_from, prepare_database
 from wallet_service.settings import Settings, SettingsError
 
 _RESTART_DELAY_S = 1.0
+_ORPHANS_WAIT_S = 15
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()
@@ -73,7 +74,9 @@ def _wait_for_signal(*signals: signal.Signals) -> None:
 
 @retry(
     retry=retry_if_exception_type(SettingsError),
-    stop=stop_after_delay(3),  # orphans of a killed supervisor need a moment to let go
+    stop=stop_after_delay(
+        _ORPHANS_WAIT_S
+    ),  # orphans of a killed supervisor need a moment to let go
     wait=wait_fixed(0.1),
     reraise=True,
 )

@@ -4,7 +4,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from wallet_service.storage.database import Database
@@ -25,8 +25,11 @@ def migrate(database: Database) -> str:
     Returns:
         The version of the schema now.
     """
+    lost_to_others: tuple[type[DBAPIError], ...] = (IntegrityError, ProgrammingError)
+    if database.is_embedded:
+        lost_to_others += (OperationalError,)  # a new file's first writer has it for itself
     for attempt in Retrying(
-        retry=retry_if_exception_type((IntegrityError, ProgrammingError)),
+        retry=retry_if_exception_type(lost_to_others),
         stop=stop_after_attempt(_ATTEMPTS_MAX),
         wait=wait_random(0, 1),
         reraise=True,

@@ -74,7 +74,7 @@ class Admission(grpc.ServerInterceptor):
             if self._pool.unfinished >= self._unfinished_max:
                 return self._overloaded
         handler = continuation(details)
-        if handler and handler.unary_stream:
+        if handler and handler.unary_stream and is_ours(details):
             _run_on(self._stream_pool, handler.unary_stream)
         return handler
 
