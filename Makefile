@@ -20,7 +20,7 @@ run: $(VENV)/run.stamp ## Serve on 127.0.0.1:50051 with a SQLite file in var/, a
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## Run all tests, on SQLite and on a PostgreSQL that they start themselves
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 ##@ Change
 

@@ -212,7 +212,7 @@ def test_lifted_limits_are_found(database: Database, ids: dict[str, str], value:
         (transactions, "part", {"entries dave/RUB #2", "entries erin/RUB #1"}),
         (transactions, "reversal", {"entries dave/RUB #5", "entries erin/RUB #4"}),
     ],
-    ids=str,
+    ids=lambda part: "-".join(sorted(part)) if isinstance(part, set) else str(part),
 )
 def test_a_missing_hold_reversal_or_change_is_found(
     *, database: Database, ids: dict[str, str], table: Table, name: str, named: set[str]
