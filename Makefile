@@ -61,6 +61,10 @@ release-protos: $(VENV)/dev.stamp ## Make today's contract the one that later ch
 audit: $(VENV)/dev.stamp ## Look for known weaknesses in the dependencies
 	$(BIN)/pip-audit --requirement requirements/dev.txt --require-hashes --disable-pip
 
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## Measure what group commit brings, as ratios in one run
+	PYTHONPATH=tests $(BIN)/python benchmarks/transfers.py
+
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## Lock the newest dependencies that fit
 	UV="$(BIN)/uv" sh scripts/lock.sh

@@ -46,7 +46,11 @@ def test_every_target_is_described_and_phony() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "command"), [("run", ".venv/bin/wallet serve"), ("test", ".venv/bin/pytest --numprocesses 3 --dist worksteal")]
+    ("target", "command"),
+    [
+        ("run", ".venv/bin/wallet serve"),
+        ("test", ".venv/bin/pytest --numprocesses 3 --dist worksteal"),
+    ],
 )
 def test_the_two_commands_end_in_what_they_promise(target: str, command: str) -> None:
     outcome = _make("--dry-run", target)
