@@ -221,13 +221,13 @@ def test_requirements_are_locked_by_hash_and_name_no_address(path: Path) -> None
         re.match(r"[a-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line) for line in packages
     )
     assert "://" not in text
-    assert not re.search(r"^-|--(extra-)?index-url|--find-links", text, re.MULTILINE)
+    assert not re.search(r"^-|--(extra-)?index.url|--find-links", text, re.MULTILINE)
 
 
 def test_no_file_of_deployment_names_a_registry() -> None:
     files = [ROOT / "Dockerfile", ROOT / ".dockerignore", *(ROOT / "deploy").rglob("*.*")]
     text = "\n".join(file.read_text() for file in files)
 
-    assert not re.search(r"index-url|(?:image:|FROM)\s+\S+\.\S+/", text)
+    assert not re.search(r"index.url|(?:image:|FROM)\s+\S+\.\S+/", text)
     assert ":latest" not in text
     assert os.fspath(ROOT) not in text
