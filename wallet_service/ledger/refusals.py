@@ -119,7 +119,9 @@ def limit_exceeded(books: Books, account: Account, amount_minor: int) -> Refusal
                     limit=maximum,
                     remaining=max(0, maximum - spent),
                     required=required,
-                    reset_time=window_reset(limit.window, books.now, before),
+                    reset_time=window_reset(limit.window, books.now, before)
+                    if required <= maximum  # else no waiting helps
+                    else "",
                 )
     return None
 

@@ -805,7 +805,10 @@ class ExecuteBatchRequest(message.Message):
     """
     @builtins.property
     def operations(self) -> containers.RepeatedCompositeFieldContainer[ExecuteBatchRequest.Operation]:
-        """1 to 1000 operations, carried out in this order."""
+        """1 to 1000 operations, carried out in this order. Where one of them can never
+        be right or is not the caller's to ask, the whole call fails naming it, and
+        nothing is done.
+        """
 
     def __init__(
         self,
