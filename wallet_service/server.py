@@ -216,7 +216,8 @@ def prepare_database(settings: Settings) -> Database:
 
 def _log_waiting(state: RetryCallState) -> None:
     assert state.outcome
-    _log.warning("waiting_for_database", cause=str(state.outcome.exception()))
+    cause = str(state.outcome.exception())
+    _log.warning("waiting_for_database", setting="WALLET_DATABASE_URL", cause=cause)
 
 
 def open_from(settings: Settings) -> Database:

@@ -170,6 +170,9 @@ def load_settings(**overrides: object) -> Settings:
         SettingsError: The first thing that is wrong, with its variable's name.
     """
     _refuse_misspelt_variables()
+    if os.environ.get("WALLET_DATABASE_URL") == "":
+        # A variable somebody forgot to fill must not put the books into a new local file.
+        raise SettingsError("WALLET_DATABASE_URL: is empty")
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]

@@ -3,8 +3,8 @@ A day of a shop: hold, capture what was sent, refund a part, pay staff in one ba
 
 Run it against a development server, from the repository's root:
 
-    python clients/python/examples/shop.py 127.0.0.1:50051 \
-        "$(wallet token shop --scope wallet:admin --scope wallet:act-for-any)"
+    .venv/bin/python clients/python/examples/shop.py 127.0.0.1:50051 \
+        "$(.venv/bin/wallet token shop --scope wallet:admin --scope wallet:act-for-any)"
 """
 
 import sys

@@ -3,8 +3,8 @@ A whole story: open, deposit, transfer, a refused overdraft, history.
 
 Run it against a development server, from the repository's root:
 
-    python clients/python/examples/story.py 127.0.0.1:50051 \
-        "$(wallet token shop --scope wallet:admin --scope wallet:act-for-any)"
+    .venv/bin/python clients/python/examples/story.py 127.0.0.1:50051 \
+        "$(.venv/bin/wallet token shop --scope wallet:admin --scope wallet:act-for-any)"
 """
 
 import sys
