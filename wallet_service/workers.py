@@ -23,7 +23,7 @@ from wallet_service.server import WalletServer, open_from, prepare_database
 from wallet_service.settings import Settings, SettingsError
 
 _RESTART_DELAY_S = 1.0
-_ORPHANS_WAIT_S = 5
+_ORPHANS_WAIT_S = 15
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()

@@ -2,7 +2,9 @@
 
 import os
 import queue
+import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -44,6 +46,23 @@ def run_wallet(
     )
 
 
+def _lasting_port() -> int:
+    """
+    Choose a free port that stays free while its server is down.
+
+    The system hands out ports from 32768 on to whoever connects or listens on port 0; one of those
+    may be somebody else's by the time a killed server starts again.
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
 class ServerProcess:
     """
     `wallet serve` in a process of its own. Once started it keeps its port, also over restarts.
@@ -53,7 +72,8 @@ class ServerProcess:
 
     def __init__(self, directory: Path, database_url: str, **settings: object) -> None:
         self._directory = directory
-        self._environment = wallet_environment(directory, database_url, **settings)
+        chosen = {"listen": f"127.0.0.1:{_lasting_port()}", **settings}
+        self._environment = wallet_environment(directory, database_url, **chosen)
         self._process: subprocess.Popen[str] | None = None
         self.target = ""
 
