@@ -11,7 +11,6 @@ def configure_logs(level: str) -> None:
     """Send everything of a level and above to standard error, as JSON."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,

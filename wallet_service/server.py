@@ -17,6 +17,7 @@ from wallet_client.v1.wallet_admin_service_pb2_grpc import (
 from wallet_client.v1.wallet_service_pb2_grpc import add_WalletServiceServicer_to_server
 
 from wallet_service.credentials import server_credentials, token_keys
+from wallet_service.engine.combine import Combiner
 from wallet_service.engine.execute import execute_batch
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.engine.retry import settle
@@ -27,17 +28,12 @@ from wallet_service.settings import Settings, SettingsError
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
 from wallet_service.storage.migrate import check_schema, migrate
+from wallet_service.storage.queries import read_balances
 from wallet_service.transport.admin_servicer import WalletAdminServicer
 from wallet_service.transport.admission import Admission, CountingPool
 from wallet_service.transport.auth import POLICIES, TokenVerifier
 from wallet_service.transport.decode import Decoder
-from wallet_service.transport.interceptors import (
-    Authentication,
-    Deadlines,
-    Decoding,
-    Errors,
-    RequestLog,
-)
+from wallet_service.transport.interceptors import Calls
 from wallet_service.transport.servicer import WalletServicer
 from wallet_service.transport.watch import Watches
 
@@ -104,35 +100,33 @@ class WalletServer:
             "grpc.so_reuseport": int(shares_port),
         }
         self._server = grpc.server(
-            self._pool, interceptors=self._interceptors(), options=list(options.items())
+            self._pool, interceptors=[self._calls()], options=list(options.items())
         )
         self._add_services()
 
-    def _interceptors(self) -> list[grpc.ServerInterceptor]:
+    def _calls(self) -> Calls:
         verifier = TokenVerifier(
             token_keys(self._settings),
             issuer=self._settings.jwt_issuer,
             audience=self._settings.jwt_audience,
         )
-        return [
-            self._admission,
-            RequestLog(),
-            Errors(),
-            Authentication(verifier),
-            Deadlines(self._settings.default_deadline_ms / 1000),
-            Decoding(),
-        ]
+        default_deadline_s = self._settings.default_deadline_ms / 1000
+        return Calls(self._admission, verifier, default_deadline_s=default_deadline_s)
 
     def _add_services(self) -> None:
         _check_policies()
         engine = _engine(self._settings, self._database)
         self._sweeper = Sweeper(engine, self._database)
         decoder = Decoder(self._settings.currency)
+        balances = Combiner(
+            functools.partial(read_balances, self._database), batch_max=self._settings.batch_max
+        )
         servicer = WalletServicer(
             engine,
             self._database,
-            decoder,
-            self._watches,
+            balances=balances,
+            decoder=decoder,
+            watches=self._watches,
             self_deposit=self._settings.self_deposit,
         )
         add_WalletServiceServicer_to_server(servicer, self._server)

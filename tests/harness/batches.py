@@ -93,9 +93,9 @@ class Crowd:
         """Submit some commands, one after another, until all of them wait."""
         waiting = []
         for request_id in request_ids:
-            before = len(self.engine._pending)
+            before = len(self.engine._combiner._pending)
             waiting.append(self.submit(request_id))
-            eventually(lambda before=before: len(self.engine._pending) == before + 1)
+            eventually(lambda before=before: len(self.engine._combiner._pending) == before + 1)
         return waiting
 
 

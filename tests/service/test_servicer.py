@@ -3,8 +3,7 @@
 import functools
 import queue
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 
 import grpc
 import grpc_testing
@@ -14,15 +13,17 @@ from harness.tokens import SECRET, bearer
 from wallet_client.v1 import wallet_service_pb2 as pb
 from wallet_client.v1.types_pb2 import Money, Transaction
 
+from wallet_service.engine.combine import Combiner
 from wallet_service.engine.execute import execute_batch
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.engine.retry import settle
 from wallet_service.ledger.books import Rules
 from wallet_service.storage.database import Database, open_database
-from wallet_service.transport import interceptors
+from wallet_service.storage.queries import read_balances
+from wallet_service.transport.admission import Admission, CountingPool
 from wallet_service.transport.auth import TokenVerifier
 from wallet_service.transport.decode import Decoder
-from wallet_service.transport.interceptors import Authentication, Call, Deadlines, Errors
+from wallet_service.transport.interceptors import Call, Calls, current_call
 from wallet_service.transport.keys import key_of_secret
 from wallet_service.transport.servicer import WalletServicer
 from wallet_service.transport.watch import Watches
@@ -34,33 +35,33 @@ BANK = ("wallet:act-for-any",)
 
 class InsideCalls:
     """
-    A servicer with the interceptors around its methods, as the server puts them.
+    A servicer with what happens around its methods, as the server puts it there.
 
-    Only the outermost, which logs, is left out: the test's context cannot tell it a code. It sets
-    the current call, so that is done here; each call is kept in `calls`.
+    Each call is kept in `calls`.
     """
 
     def __init__(self, servicer: WalletServicer) -> None:
         verifier = TokenVerifier(
             lambda: [key_of_secret(SECRET)], issuer="wallet", audience="wallet"
         )
+        pool = CountingPool(1)
+        admission = Admission(pool, pool, unfinished_max=1)
         self._servicer = servicer
-        self._around = (Errors(), Authentication(verifier), Deadlines(TIMEOUT_S))
+        self._calls = Calls(admission, verifier, default_deadline_s=TIMEOUT_S)
         self.calls: queue.Queue[Call] = queue.Queue()
 
-    def __getattr__(self, name: str) -> interceptors.Behavior:
+    def __getattr__(self, name: str) -> Callable[[Message, grpc.ServicerContext], Message]:
         method = f"/{SERVICE.full_name}/{name}"
-        behavior: interceptors.Behavior = getattr(self._servicer, name)
+        behavior = getattr(self._servicer, name)
 
         def answer(request: Message, context: grpc.ServicerContext) -> Message:
-            call = Call(method)
-            interceptors._current.set(call)
-            self.calls.put(call)
-            with ExitStack() as stack:
-                for interceptor in self._around:
-                    stack.enter_context(interceptor.around(method, context))
-                response: Message = behavior(request, context)
-                return response
+            context.peer = lambda: "nobody"  # type: ignore[method-assign]  (theirs raises)
+            try:
+                with self._calls.around(method, context):
+                    response: Message = behavior(request, context)
+                    return response
+            finally:
+                self.calls.put(current_call())
 
         return answer
 
@@ -81,7 +82,8 @@ class Caller:
             SERVICE.methods_by_name[name], self._metadata, request, TIMEOUT_S
         )
         response, _, code, _ = rpc.termination()
-        return response, code.name, self._servicer.calls.get(timeout=TIMEOUT_S).reason
+        failure = self._servicer.calls.get(timeout=TIMEOUT_S).failure
+        return response, code.name, failure.reason if failure else ""
 
     def call(self, name: str, request: Message) -> Message:
         """Call; return the response of a call that succeeds."""
@@ -114,7 +116,15 @@ def servicer_of(database: Database, *, self_deposit: bool = True) -> WalletServi
     execute = functools.partial(execute_batch, database, rules=Rules())
     engine = GroupCommit(functools.partial(settle, execute, timeout_s=5), batch_max=10)
     watches = Watches(database, streams_max=1, streams_per_caller_max=1)
-    return WalletServicer(engine, database, Decoder("RUB"), watches, self_deposit=self_deposit)
+    balances = Combiner(functools.partial(read_balances, database), batch_max=10)
+    return WalletServicer(
+        engine,
+        database,
+        balances=balances,
+        decoder=Decoder("RUB"),
+        watches=watches,
+        self_deposit=self_deposit,
+    )
 
 
 @pytest.fixture

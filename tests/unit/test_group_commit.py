@@ -92,7 +92,7 @@ def test_a_command_whose_time_is_over_is_dropped_unrun() -> None:
         late = crowd.submit("late", deadline=time.monotonic() + 0.05)
         assert isinstance(late.exception(SOON_S), DeadlineExceeded)
         other = crowd.submit("1")
-        eventually(lambda: len(crowd.engine._pending) == 2)
+        eventually(lambda: len(crowd.engine._combiner._pending) == 2)
         gate.open()
 
         assert [request_id_of(first), request_id_of(other)] == ["0", "1"]
@@ -133,7 +133,7 @@ def test_a_caller_whose_time_ends_during_its_batch_leaves_and_the_others_are_ans
         deadline = time.monotonic() + 1
         (patient,) = crowd.gather("1")
         impatient = crowd.submit("2", deadline=deadline)
-        eventually(lambda: len(crowd.engine._pending) == 2)
+        eventually(lambda: len(crowd.engine._combiner._pending) == 2)
         gate.open(batches=1)
         gate.wait_for_a_batch()  # the second batch has begun, both are in it
 
@@ -194,7 +194,7 @@ def test_a_caller_without_a_deadline_waits_its_turn() -> None:
         crowd.submit("0")
         gate.wait_for_a_batch()
         endless = crowd.submit("1", deadline=math.inf)
-        eventually(lambda: endless.done() or len(crowd.engine._pending) == 1)
+        eventually(lambda: endless.done() or len(crowd.engine._combiner._pending) == 1)
         gate.open()
 
         assert request_id_of(endless) == "1"

@@ -68,9 +68,10 @@ class Database:
         try:
             with self.writer.connect() as connection:
                 try:
+                    transaction = connection.begin()
                     yield connection
                     is_committing = True
-                    connection.commit()
+                    transaction.commit()
                 except DBAPIError:
                     # Whatever went wrong, this connection's state is not to be guessed.
                     connection.invalidate()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, Row, Table
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -60,12 +60,24 @@ class Dialect(Protocol):
 
     def lock_accounts(
         self, connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
-    ) -> Sequence[Row[Any]]:
+    ) -> Sequence[Sequence[Any]]:
         """
         Lock, in the order of their keys, and read the open accounts among some keys.
 
         With `skip_busy` those that others hold locked are left out instead of waited for.
         """
+        ...
+
+    def find_accounts(
+        self, connection: Connection, keys: Sequence[AccountKey]
+    ) -> Sequence[Sequence[Any]]:
+        """Read the open accounts among some keys as last committed, in any order."""
+        ...
+
+    def find_transactions(
+        self, connection: Connection, ids: Sequence[str]
+    ) -> Sequence[Sequence[Any]]:
+        """Read the recorded transactions among some ids, in any order."""
         ...
 
     def insert_rows(

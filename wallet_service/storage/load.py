@@ -20,12 +20,8 @@ from wallet_service.ledger.limits import Outflow, Window, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database, RolledBack
 from wallet_service.storage.moments import Moment, Outlay, find_next_spending, find_positions
-from wallet_service.storage.schema import accounts as accounts_table
-from wallet_service.storage.schema import entries, holds, reversals, transactions
+from wallet_service.storage.schema import entries, holds, reversals
 
-_TRANSACTIONS = select(transactions).where(
-    transactions.c.transaction_id.in_(bindparam("ids", expanding=True))
-)
 _LINES = select(entries).where(
     tuple_(entries.c.user_id, entries.c.currency_code, entries.c.sequence).in_(
         bindparam("lines", expanding=True)
@@ -34,13 +30,6 @@ _LINES = select(entries).where(
 _HOLDS = select(holds).where(holds.c.hold_id.in_(bindparam("ids", expanding=True)))
 _REVERSALS = select(reversals).where(
     reversals.c.transaction_id.in_(bindparam("ids", expanding=True))
-)
-
-
-_PRESENT = select(accounts_table.c.user_id, accounts_table.c.currency_code).where(
-    tuple_(accounts_table.c.user_id, accounts_table.c.currency_code).in_(
-        bindparam("keys", expanding=True)
-    )
 )
 
 
@@ -60,7 +49,7 @@ def load_books(
     locks on the accounts it belongs to: they see what the locks' last owner committed. With
     `skip_busy` accounts that others hold locked are noted instead of waited for.
     """
-    keys = sorted(_named_accounts(connection, commands))
+    keys = sorted(_named_accounts(database, connection, commands))
     lock_accounts = database.dialect.lock_accounts
     rows = lock_accounts(connection, keys, skip_busy=skip_busy) if keys else ()
     accounts = {account.key: account for account in map(account_of, rows)}
@@ -68,7 +57,7 @@ def load_books(
         command.original_id for command in commands if isinstance(command, ReverseTransaction)
     }
     ids = original_ids | {command.transaction_id for command in commands}
-    outcomes = load_outcomes(connection, ids)
+    outcomes = load_outcomes(database, connection, ids)
     holds_by_id = _named_holds(connection, commands, outcomes)
     originals = [outcomes[name].transaction for name in original_ids if name in outcomes]
     _check_locked(set(keys), holds_by_id.values(), originals)
@@ -76,7 +65,7 @@ def load_books(
         now=now,
         rules=rules,
         accounts=accounts,
-        busy=_present(connection, keys) - accounts.keys() if skip_busy else frozenset(),
+        busy=_present(database, connection, keys) - accounts.keys() if skip_busy else frozenset(),
         outcomes=outcomes,
         holds=holds_by_id,
         reversed_minor=_reversed_minor(connection, original_ids),
@@ -94,12 +83,17 @@ def _check_locked(
         raise RolledBack("a hold or transaction that the batch names was made meanwhile")
 
 
-def _present(connection: Connection, keys: Sequence[AccountKey]) -> set[AccountKey]:
+def _present(
+    database: Database, connection: Connection, keys: Sequence[AccountKey]
+) -> set[AccountKey]:
     """Tell which of some accounts were ever opened, locked or not."""
-    return {AccountKey(*row) for row in connection.execute(_PRESENT, {"keys": keys})}
+    found = database.dialect.find_accounts(connection, keys) if keys else ()
+    return {account_of(row).key for row in found}
 
 
-def _named_accounts(connection: Connection, commands: Sequence[Command]) -> set[AccountKey]:
+def _named_accounts(
+    database: Database, connection: Connection, commands: Sequence[Command]
+) -> set[AccountKey]:
     """Name all accounts to lock; holds and originals lead to theirs by their immutable parties."""
     keys = {key for command in commands for key in accounts_of(command)}
     referring = [
@@ -109,7 +103,7 @@ def _named_accounts(connection: Connection, commands: Sequence[Command]) -> set[
     ]
     if not referring:
         return keys
-    parties = _parties(connection, commands)
+    parties = _parties(database, connection, commands)
     for command in referring:
         if isinstance(command, ReverseTransaction):
             touched = parties.get(command.original_id, [])
@@ -123,7 +117,9 @@ def _named_accounts(connection: Connection, commands: Sequence[Command]) -> set[
     return keys
 
 
-def _parties(connection: Connection, commands: Sequence[Command]) -> dict[str, list[AccountKey]]:
+def _parties(
+    database: Database, connection: Connection, commands: Sequence[Command]
+) -> dict[str, list[AccountKey]]:
     """Find the accounts of the holds and originals that commands name, stored or in this batch."""
     parties = {command.transaction_id: accounts_of(command) for command in commands}
     hold_ids = {command.hold_id for command in commands if hasattr(command, "hold_id")}
@@ -131,7 +127,7 @@ def _parties(connection: Connection, commands: Sequence[Command]) -> dict[str, l
         sides = (hold.user_id, hold.target_user_id)
         parties[hold.hold_id] = [AccountKey(user, hold.currency_code) for user in sides if user]
     original_ids = {command.original_id for command in commands if hasattr(command, "original_id")}
-    for transaction in _load_transactions(connection, original_ids):
+    for transaction in _load_transactions(database, connection, original_ids):
         parties[transaction.transaction_id] = original_keys(transaction)
     return parties
 
@@ -176,9 +172,11 @@ def _outflows(
     return outflows
 
 
-def load_outcomes(connection: Connection, ids: Iterable[str]) -> dict[str, Outcome]:
+def load_outcomes(
+    database: Database, connection: Connection, ids: Iterable[str]
+) -> dict[str, Outcome]:
     """Read recorded transactions and their entries, by transaction id."""
-    found = _load_transactions(connection, ids)
+    found = _load_transactions(database, connection, ids)
     lines = [line for transaction in found for line in _lines_of(transaction)]
     by_id: dict[str, list[Entry]] = {}
     if lines:
@@ -194,11 +192,13 @@ def load_outcomes(connection: Connection, ids: Iterable[str]) -> dict[str, Outco
     }
 
 
-def _load_transactions(connection: Connection, ids: Iterable[str]) -> list[Transaction]:
+def _load_transactions(
+    database: Database, connection: Connection, ids: Iterable[str]
+) -> list[Transaction]:
     wanted = list(ids)
     if not wanted:
         return []
-    return [transaction_of(row) for row in connection.execute(_TRANSACTIONS, {"ids": wanted})]
+    return list(map(transaction_of, database.dialect.find_transactions(connection, wanted)))
 
 
 def _load_holds(connection: Connection, ids: Iterable[str]) -> list[Hold]:

@@ -5,35 +5,47 @@ Nothing that must be right rests on triggers, advisory locks, sequences, deferra
 NOTIFY.
 """
 
+import functools
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
 import psycopg2
-from psycopg2 import errorcodes, sql
+from psycopg2 import errorcodes
+from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class)
 from sqlalchemy import (
     ARRAY,
+    JSON,
     URL,
     BigInteger,
+    ClauseElement,
+    Column,
     ColumnElement,
     Connection,
     Engine,
-    Row,
+    LargeBinary,
     Table,
     Text,
+    Uuid,
     and_,
+    any_,
     bindparam,
     cast,
     create_engine,
+    event,
     func,
     select,
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414 (of the dialect)
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
@@ -41,6 +53,18 @@ from wallet_service.storage.dialect import Limits, UnsafeDatabase
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, transactions
 
 _VERSION_MIN = 14_00_00
+_BYTEA_OID = 17
+_UUID_OID = 2950
+#: PREPARE numbers its parameters: $1, $2, …
+_NUMBERED = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+#: Everything but an audit looks rows up by their keys. A plan made while a table was small, and
+#: kept since, must not read all of it.
+_BY_KEY = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 _ROLLED_BACK = {
     errorcodes.SERIALIZATION_FAILURE,
     errorcodes.DEADLOCK_DETECTED,
@@ -62,6 +86,7 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
         "lock_timeout": limits.lock_timeout_ms,
         "statement_timeout": limits.statement_timeout_ms,
         "idle_in_transaction_session_timeout": limits.statement_timeout_ms * 2,
+        **_BY_KEY,
     }
     # Timeouts of the session never cut a COMMIT: the server stops counting before it commits.
     writer = create_engine(
@@ -81,7 +106,23 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
         pool_timeout=limits.pool_timeout_s,
         connect_args=_connect_args(limits, {**timeouts, "default_transaction_read_only": "on"}),
     )
+    for engine in (writer, reader):
+        event.listen(engine, "connect", _read_plainly)
     return writer, reader
+
+
+def _read_plainly(connection: psycopg2.extensions.connection, _record: object) -> None:
+    """Have the driver itself read bytes as bytes and ids as text."""
+
+    def read_bytes(text: Any, _cursor: Cursor) -> bytes | None:
+        return None if text is None else bytes.fromhex(text[2:])
+
+    def read_id(text: Any, _cursor: Cursor) -> Any:
+        return text
+
+    for oid, name, read in ((_BYTEA_OID, "bytes", read_bytes), (_UUID_OID, "id", read_id)):
+        reader = psycopg2.extensions.new_type((oid,), name, read)
+        psycopg2.extensions.register_type(reader, connection)
 
 
 def _connect_args(limits: Limits, options: dict[str, Any]) -> dict[str, Any]:
@@ -112,10 +153,60 @@ def takes_writes(connection: Connection) -> bool:
 
 
 def begin_snapshot(connection: Connection) -> Connection:
-    """Make all that follows see one moment, without a time limit."""
+    """Make all that follows see one moment, without a time limit and by any plan."""
     snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
     snapshot.execute(text("SET LOCAL statement_timeout = 0"))
+    for name in _BY_KEY:
+        snapshot.execute(text(f"SET LOCAL {name} TO DEFAULT"))
     return snapshot
+
+
+class _Prepared:
+    """A statement that each connection parses and plans only once."""
+
+    def __init__(self, name: str, statement: ClauseElement) -> None:
+        compiled = statement.compile(dialect=_NUMBERED)
+        assert isinstance(compiled, SQLCompiler)
+        parameters = compiled.positiontup or []
+        self._name = name
+        self._parameters = parameters
+        self._prepare = f"PREPARE {name} AS {compiled}"
+        self._execute = f"EXECUTE {name}({', '.join(['%s'] * len(parameters))})"
+
+    def run(self, connection: Connection, **parameters: str) -> list[tuple[Any, ...]]:
+        """Execute it; return what it found."""
+        with _driver_cursor(connection, self._name) as cursor:
+            if self._name not in connection.info:
+                cursor.execute(self._prepare)
+                connection.info[self._name] = True
+            cursor.execute(self._execute, [parameters[name] for name in self._parameters])
+            return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def _driver_cursor(connection: Connection, what: str) -> Iterator[Cursor]:
+    """Lend a cursor of the driver; its errors look like those of all other statements."""
+    driver_connection = connection.connection.driver_connection
+    assert isinstance(driver_connection, psycopg2.extensions.connection)
+    try:
+        with driver_connection.cursor() as cursor:
+            yield cursor
+    except psycopg2.Error as error:
+        raise DBAPIError(what, None, error) from error
+
+
+def _array(values: Iterable[object]) -> str:
+    """Write numbers or ids as an array's text (PostgreSQL manual, section 8.15.2)."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _text_array(values: Iterable[str]) -> str:
+    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return '{"' + '","'.join(quoted) + '"}'
+
+
+def _bytes_array(values: Iterable[bytes]) -> str:
+    return _text_array("\\x" + value.hex() for value in values)
 
 
 _wanted = (
@@ -125,31 +216,53 @@ _wanted = (
     .table_valued("user_id", "currency_code", name="wanted")
     .render_derived()
 )
+_WANTED_ACCOUNTS = select(accounts).join(
+    _wanted,
+    and_(
+        accounts.c.user_id == _wanted.c.user_id,
+        accounts.c.currency_code == _wanted.c.currency_code,
+    ),
+)
+_SORTED_ACCOUNTS = _WANTED_ACCOUNTS.order_by(accounts.c.user_id, accounts.c.currency_code)
 
 #: One lock per account, taken in the order of the key on every server: nobody waits in a circle.
-_LOCK_ACCOUNTS = (
-    select(accounts)
-    .join(
-        _wanted,
-        and_(
-            accounts.c.user_id == _wanted.c.user_id,
-            accounts.c.currency_code == _wanted.c.currency_code,
-        ),
-    )
-    .order_by(accounts.c.user_id, accounts.c.currency_code)
-    .with_for_update(of=accounts)
+_LOCK_ACCOUNTS = _Prepared("lock_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts))
+_LOCK_FREE_ACCOUNTS = _Prepared(
+    "lock_free_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
 )
-_LOCK_FREE_ACCOUNTS = _LOCK_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
+_FIND_ACCOUNTS = _Prepared("find_accounts", _WANTED_ACCOUNTS)
+_FIND_TRANSACTIONS = _Prepared(
+    "find_transactions",
+    select(transactions).where(
+        transactions.c.transaction_id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+    ),
+)
 
 
 def lock_accounts(
     connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
-) -> Sequence[Row[Any]]:
+) -> Sequence[Sequence[Any]]:
     """Lock, in the order of their keys, and read the open accounts among some keys."""
+    return _accounts(connection, _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS, keys)
+
+
+def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
+    """Read the open accounts among some keys as last committed, in any order."""
+    return _accounts(connection, _FIND_ACCOUNTS, keys)
+
+
+def _accounts(
+    connection: Connection, statement: _Prepared, keys: Sequence[AccountKey]
+) -> Sequence[Sequence[Any]]:
     user_ids, currency_codes = zip(*keys, strict=True)
-    parameters = {"user_ids": list(user_ids), "currency_codes": list(currency_codes)}
-    statement = _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS
-    return connection.execute(statement, parameters).all()
+    return statement.run(
+        connection, user_ids=_text_array(user_ids), currency_codes=_text_array(currency_codes)
+    )
+
+
+def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """Read the recorded transactions among some ids."""
+    return _FIND_TRANSACTIONS.run(connection, ids=_array(ids))
 
 
 _moved = (
@@ -164,55 +277,68 @@ _moved = (
     .render_derived()
 )
 
-_UPDATE_ACCOUNTS = (
+_UPDATE_ACCOUNTS = _Prepared(
+    "update_accounts",
     update(accounts)
     .where(
         accounts.c.user_id == _moved.c.user_id,
         accounts.c.currency_code == _moved.c.currency_code,
     )
-    .values({name: _moved.c[name] for name in MOVING_COLUMNS})
+    .values({name: _moved.c[name] for name in MOVING_COLUMNS}),
 )
 
 
 def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
     """Overwrite what moves on locked accounts, all in one statement."""
-    columns = {name: [getattr(account, name) for account in changed] for name in MOVING_COLUMNS}
-    columns["head_hash"] = [psycopg2.Binary(hash_) for hash_ in columns["head_hash"]]
-    parameters = {
-        "user_ids": [account.user_id for account in changed],
-        "currency_codes": [account.currency_code for account in changed],
-        **columns,
+    columns = {
+        name: _array([getattr(account, name) for account in changed]) for name in MOVING_COLUMNS
     }
-    connection.execute(_UPDATE_ACCOUNTS, parameters)
+    columns["head_hash"] = _bytes_array(account.head_hash for account in changed)
+    _UPDATE_ACCOUNTS.run(
+        connection,
+        user_ids=_text_array(account.user_id for account in changed),
+        currency_codes=_text_array(account.currency_code for account in changed),
+        **columns,
+    )
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows by COPY, the cheapest way in for one as for a thousand."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, table.columns.keys()))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table.name), columns)
-    lines = "".join("\t".join(map(_copy_field, row)) + "\n" for row in rows)
-    driver_connection = connection.connection.driver_connection
-    assert isinstance(driver_connection, psycopg2.extensions.connection)
-    try:
-        with driver_connection.cursor() as cursor:
-            cursor.copy_expert(statement, io.StringIO(lines))
-    except psycopg2.Error as error:
-        # COPY passes SQLAlchemy by; its errors shall look like all the others.
-        raise DBAPIError(f"COPY {table.name}", None, error) from error
+    columns = map(_copy_column, table.columns, zip(*rows, strict=True))
+    lines = "\n".join(map("\t".join, zip(*columns, strict=True)))
+    with _driver_cursor(connection, f"COPY {table.name}") as cursor:
+        cursor.copy_expert(_copy_into(table), io.StringIO(lines))
 
 
+@functools.cache
+def _copy_into(table: Table) -> str:
+    return f"COPY {table.name} ({', '.join(table.columns.keys())}) FROM STDIN"
+
+
+_COPY_NULL = r"\N"
 _COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_NEEDS_ESCAPE = re.compile(r"[\\\t\n\r]")
 
 
-def _copy_field(value: Any) -> str:
-    """Write one value as COPY's text format wants it (PostgreSQL manual, COPY, "Text Format")."""
-    if value is None:
-        return r"\N"
-    if isinstance(value, bytes):
-        return r"\\x" + value.hex()
-    if isinstance(value, dict | tuple | list):
-        value = orjson.dumps(value).decode()
-    return str(value).translate(_COPY_ESCAPES)
+def _copy_column(column: Column[Any], values: Sequence[Any]) -> Sequence[str]:
+    """Write a column's values as COPY's text format wants them (PostgreSQL manual, COPY)."""
+    if None not in values:
+        return _copy_texts(column, values)
+    texts = iter(_copy_texts(column, [value for value in values if value is not None]))
+    return [_COPY_NULL if value is None else next(texts) for value in values]
+
+
+def _copy_texts(column: Column[Any], values: Sequence[Any]) -> Sequence[str]:
+    match column.type:
+        case BigInteger():
+            return list(map(str, values))
+        case LargeBinary():
+            return [r"\\x" + value.hex() for value in values]
+        case JSON():
+            values = [orjson.dumps(value).decode() for value in values]
+    if _NEEDS_ESCAPE.search("".join(values)):
+        return [value.translate(_COPY_ESCAPES) for value in values]
+    return values
 
 
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:

@@ -11,10 +11,6 @@ from wallet_service.storage.database import Database
 from wallet_service.storage.load import account_of, hold_of, load_outcomes, transaction_of
 from wallet_service.storage.schema import CHANGES_ACCOUNT, accounts, holds, transactions
 
-_BALANCE = select(accounts).where(
-    accounts.c.user_id == bindparam("user_id"),
-    accounts.c.currency_code == bindparam("currency_code"),
-)
 _BALANCES = (
     select(accounts)
     .where(accounts.c.user_id == bindparam("user_id"))
@@ -32,10 +28,18 @@ _SEQUENCES = select(accounts.c.user_id, accounts.c.currency_code, accounts.c.seq
 )
 
 
+def read_balances(database: Database, keys: Sequence[AccountKey]) -> list[Account]:
+    """Return accounts as last committed, in the order of their keys; unopened ones read as zero."""
+    wanted = list(set(keys))
+    rows = database.read(lambda look: database.dialect.find_accounts(look, wanted))
+    found = {account.key: account for account in map(account_of, rows)}
+    return [found.get(key) or Account(*key) for key in keys]
+
+
 def read_account(database: Database, key: AccountKey) -> Account | None:
     """Return an account as last committed; None if it was never opened."""
-    row = database.read(lambda look: look.execute(_BALANCE, key._asdict()).one_or_none())
-    return account_of(row) if row else None
+    rows = database.read(lambda look: database.dialect.find_accounts(look, [key]))
+    return account_of(rows[0]) if rows else None
 
 
 def read_accounts(database: Database, user_id: str) -> list[Account]:
@@ -46,7 +50,9 @@ def read_accounts(database: Database, user_id: str) -> list[Account]:
 
 def read_outcome(database: Database, transaction_id: str) -> Outcome | None:
     """Return a transaction with its entries; None if there is none."""
-    return database.read(lambda look: load_outcomes(look, [transaction_id])).get(transaction_id)
+    return database.read(lambda look: load_outcomes(database, look, [transaction_id])).get(
+        transaction_id
+    )
 
 
 def read_hold(database: Database, hold_id: str) -> Hold | None:

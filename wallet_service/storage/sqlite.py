@@ -5,30 +5,33 @@ BEGIN IMMEDIATE takes the one write lock before anything is read, so what a batc
 change under it; a deferred transaction would fail halfway instead of waiting.
 """
 
+import functools
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     URL,
     ColumnElement,
     Connection,
     Engine,
     QueuePool,
-    Row,
     Table,
+    Text,
     and_,
     bindparam,
     create_engine,
     event,
     func,
     literal,
+    literal_column,
     select,
-    tuple_,
-    update,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as insert  # noqa: PLC0414 (of the dialect)
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -37,6 +40,8 @@ from wallet_service.storage.dialect import Limits, UnsafeDatabase
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, transactions
 
 _SYNCHRONOUS_FULL = 2
+#: Largest first; few sizes, so that the driver keeps their statements prepared.
+_ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
 _ROLLED_BACK = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -112,9 +117,24 @@ def begin_snapshot(connection: Connection) -> Connection:
     return connection
 
 
-_LOCK_ACCOUNTS = select(accounts).where(
-    tuple_(accounts.c.user_id, accounts.c.currency_code).in_(bindparam("keys", expanding=True))
+_wanted = func.json_each(bindparam("wanted", type_=Text)).table_valued("value", name="wanted")
+_FIND_ACCOUNTS = select(accounts).join_from(
+    _wanted,
+    accounts,
+    and_(
+        accounts.c.user_id == func.json_extract(_wanted.c.value, literal_column("'$[0]'")),
+        accounts.c.currency_code == func.json_extract(_wanted.c.value, literal_column("'$[1]'")),
+    ),
 )
+_FIND_TRANSACTIONS = select(transactions).where(
+    transactions.c.transaction_id.in_(bindparam("ids", expanding=True))
+)
+
+
+def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
+    """Read the open accounts among some keys as last committed, in any order."""
+    wanted = orjson.dumps([list(key) for key in keys]).decode()
+    return connection.execute(_FIND_ACCOUNTS, {"wanted": wanted}).all()
 
 
 def lock_accounts(
@@ -122,38 +142,82 @@ def lock_accounts(
     keys: Sequence[AccountKey],
     *,
     skip_busy: bool,  # noqa: ARG001 (there are no locks on accounts)
-) -> Sequence[Row[Any]]:
+) -> Sequence[Sequence[Any]]:
     """Read the open accounts among some keys; the transaction itself is the lock."""
-    return connection.execute(_LOCK_ACCOUNTS, {"keys": keys}).all()
+    return find_accounts(connection, keys)
 
 
-_UPDATE_ACCOUNTS = (
-    update(accounts)
-    .where(
-        accounts.c.user_id == bindparam("key_user_id"),
-        accounts.c.currency_code == bindparam("key_currency_code"),
-    )
-    .values({name: bindparam(name) for name in MOVING_COLUMNS})
-)
+def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """Read the recorded transactions among some ids, in any order."""
+    return connection.execute(_FIND_TRANSACTIONS, {"ids": ids}).all()
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows whose values stand in the order of the table's columns."""
+    _write_rows(connection, table, rows, overwritten=())
 
 
 def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
     """Overwrite what moves on locked accounts."""
     rows = [
-        {
-            "key_user_id": account.user_id,
-            "key_currency_code": account.currency_code,
-            **{name: getattr(account, name) for name in MOVING_COLUMNS},
-        }
+        tuple(
+            None if column.nullable else getattr(account, column.name)
+            for column in accounts.columns
+        )
         for account in changed
     ]
-    connection.execute(_UPDATE_ACCOUNTS, rows)
+    _write_rows(connection, accounts, rows, overwritten=MOVING_COLUMNS)
 
 
-def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows one after another; within a transaction that is the fast way here."""
-    names = table.columns.keys()
-    connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+def _write_rows(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    overwritten: tuple[str, ...],
+) -> None:
+    """
+    Insert many rows by few statements.
+
+    The driver lets other threads run during each statement and has to wait for its turn after it,
+    which on a busy server takes longer than the statement.
+    """
+    driver_connection = connection.connection.driver_connection
+    assert isinstance(driver_connection, sqlite3.Connection)
+    columns = [
+        map(process, values) if process else values
+        for process, values in zip(
+            _processors(table, connection.dialect), zip(*rows, strict=True), strict=True
+        )
+    ]
+    stored = list(zip(*columns, strict=True))
+    try:
+        for size in _ROWS_A_STATEMENT:
+            while len(stored) >= size:
+                parameters = [value for row in stored[:size] for value in row]
+                driver_connection.execute(_insert_sql(table, size, overwritten), parameters)
+                del stored[:size]
+    except sqlite3.Error as error:
+        # The driver is used past SQLAlchemy; its errors shall look like all the others.
+        raise DBAPIError(f"INSERT INTO {table.name}", None, error) from error
+
+
+@functools.cache
+def _processors(table: Table, dialect: DefaultDialect) -> list[Callable[[Any], Any] | None]:
+    """Return what turns each column's values into the driver's."""
+    return [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
+
+
+@functools.cache
+def _insert_sql(table: Table, count: int, overwritten: tuple[str, ...]) -> str:
+    """Build an insert of so many rows, or of what to overwrite in those of the same keys."""
+    statement = insert(table).values([dict.fromkeys(table.columns.keys(), "")] * count)
+    if overwritten:
+        statement = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key),
+            set_={name: statement.excluded[name] for name in overwritten},
+        )
+    return str(statement.compile(dialect=sqlite.dialect()))
 
 
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:

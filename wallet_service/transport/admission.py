@@ -8,13 +8,11 @@ counts what it was given, and calls beyond the limit are answered at once by a t
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
-
-import grpc
+from typing import Any, ParamSpec, TypeVar
 
 from wallet_service.ledger.errors import Overloaded, ShuttingDown, WalletError
-from wallet_service.transport.interceptors import Continuation, Handler, abort, is_ours
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
@@ -26,20 +24,21 @@ class CountingPool(ThreadPoolExecutor):
         self._mutex = threading.Lock()
         self.unfinished = 0
 
-    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Queue a task."""
         with self._mutex:
             self.unfinished += 1
-        future = super().submit(fn, *args, **kwargs)
-        future.add_done_callback(self._finished)
-        return future
+        return super().submit(self._run, fn, *args, **kwargs)
 
-    def _finished(self, _future: Future[Any]) -> None:
-        with self._mutex:
-            self.unfinished -= 1
+    def _run(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> _T:
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            with self._mutex:
+                self.unfinished -= 1
 
 
-class Admission(grpc.ServerInterceptor):
+class Admission:
     """
     Turns calls away while the pool is full, or once the server is draining.
 
@@ -55,37 +54,15 @@ class Admission(grpc.ServerInterceptor):
         self, pool: CountingPool, stream_pool: ThreadPoolExecutor, *, unfinished_max: int
     ) -> None:
         self._pool = pool
-        self._stream_pool = stream_pool
         self._unfinished_max = unfinished_max
-        self._own_pool = ThreadPoolExecutor(1, thread_name_prefix="refuse")
-        self._overloaded = self._rejection(Overloaded())
-        self._shutting_down = self._rejection(ShuttingDown())
+        self.stream_pool = stream_pool
+        self.rejecting_pool = ThreadPoolExecutor(1, thread_name_prefix="refuse")
         self.is_draining = False
 
-    def intercept_service(
-        self,
-        continuation: Continuation,
-        details: grpc.HandlerCallDetails,
-    ) -> "Handler | None":
-        """Pass a call on, or answer it at once."""
-        if is_ours(details):
-            if self.is_draining:
-                return self._shutting_down
-            if self._pool.unfinished >= self._unfinished_max:
-                return self._overloaded
-        handler = continuation(details)
-        if handler and handler.unary_stream and is_ours(details):
-            _run_on(self._stream_pool, handler.unary_stream)
-        return handler
-
-    def _rejection(self, error: WalletError) -> Handler:
-        def reject(_request: bytes, context: grpc.ServicerContext) -> None:
-            abort(context, error)
-
-        _run_on(self._own_pool, reject)
-        return grpc.unary_unary_rpc_method_handler(reject)
-
-
-def _run_on(pool: ThreadPoolExecutor, behavior: Any) -> None:
-    """Have gRPC run a behavior on a pool of its own."""
-    behavior.experimental_thread_pool = pool
+    def rejection(self) -> WalletError | None:
+        """Tell why a call that comes now is turned away, if it is."""
+        if self.is_draining:
+            return ShuttingDown()
+        if self._pool.unfinished >= self._unfinished_max:
+            return Overloaded()
+        return None

@@ -1,20 +1,19 @@
 """
-What happens around every call, each concern once.
+What happens around every call: admission, log, errors, token and policy, deadline, decoding.
 
-Outermost first: `RequestLog`, `Errors`, `Authentication`, `Deadlines`, `Decoding`. gRPC calls
-`intercept_service` on its one serving thread, so each method's handler is wrapped once and
+gRPC calls `intercept_service` on its one serving thread, so a method's handler is wrapped once and
 remembered; the work is done around the handler, on the call's own thread.
 """
 
 import math
 import time
 import uuid
-from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
@@ -27,6 +26,7 @@ from wallet_service.ledger.errors import (
     Violation,
     WalletError,
 )
+from wallet_service.transport.admission import Admission
 from wallet_service.transport.auth import POLICIES, Caller, TokenVerifier
 from wallet_service.transport.status import code_of, status_of
 
@@ -36,7 +36,6 @@ _NOBODY = Caller("", frozenset(), 0.0)
 
 _log = structlog.get_logger()
 
-Behavior = Callable[[Any, grpc.ServicerContext], Any]
 # Generic only in the type stubs, so spelled as text.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Handler | None]"
@@ -51,7 +50,7 @@ class Call:
     deadline: float = math.inf
     request_id: str = ""
     is_replayed: bool = False
-    reason: str = ""
+    failure: WalletError | None = None
 
 
 _current: ContextVar[Call] = ContextVar("call")
@@ -60,12 +59,6 @@ _current: ContextVar[Call] = ContextVar("call")
 def current_call() -> Call:
     """Return the call that this thread is handling."""
     return _current.get()
-
-
-def is_ours(details: grpc.HandlerCallDetails) -> bool:
-    """Tell the wallet's methods from health and reflection, which need no token."""
-    method: str = details.method
-    return method.startswith("/wallet.")
 
 
 def abort(
@@ -79,110 +72,120 @@ def abort(
     context.abort(code_of(error), status.message)
 
 
-class _HandlerInterceptor(grpc.ServerInterceptor):
-    """Wraps the handler of each of the wallet's methods, once."""
+class Calls(grpc.ServerInterceptor):
+    """
+    Wraps the handler of each of the wallet's methods.
 
-    def __init__(self) -> None:
+    Args:
+        admission: Turns calls away while there is too much to do.
+
+        verifier: Identifies callers.
+
+        default_deadline_s: For calls without a deadline of their own.
+    """
+
+    def __init__(
+        self, admission: Admission, verifier: TokenVerifier, *, default_deadline_s: float
+    ) -> None:
+        self._admission = admission
+        self._verifier = verifier
+        self._default_deadline_s = default_deadline_s
         self._wrapped: dict[str, Handler] = {}
 
     def intercept_service(
-        self,
-        continuation: Continuation,
-        details: grpc.HandlerCallDetails,
+        self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Return the wrapped handler of a call's method."""
-        handler = continuation(details)
-        if handler is None or not is_ours(details):
-            return handler
-        wrapped = self._wrapped.get(details.method)
+        """Return what handles a call; health and reflection are let through as they are."""
+        method: str = details.method
+        if not method.startswith("/wallet."):
+            return continuation(details)
+        rejection = self._admission.rejection()
+        if rejection:
+            return _always(rejection, pool=self._admission.rejecting_pool)
+        wrapped = self._wrapped.get(method)
         if wrapped is None:
-            wrapped = self._wrapped[details.method] = self._wrap(details.method, handler)
+            handler = continuation(details)
+            if handler is None:
+                return None
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
-    @abstractmethod
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        """Return a handler that does this interceptor's part too."""
+        """
+        Return a handler that takes bytes, which it decodes once the caller may call.
 
-
-class _CallInterceptor(_HandlerInterceptor):
-    """Does something before and after each call, be it answered once or by a stream."""
-
-    def _wrap(self, method: str, handler: Handler) -> Handler:
+        gRPC itself would answer undecodable bytes with INTERNAL before any handler runs; here they
+        are what they are, an invalid argument.
+        """
         inner = handler.unary_stream or handler.unary_unary
+        deserialize = handler.request_deserializer
         assert inner
+        assert deserialize
 
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        def decode(data: bytes) -> Any:
+            try:
+                return deserialize(data)
+            except DecodeError as error:
+                violation = Violation("request", f"these bytes are not a {method} request")
+                raise ValidationFailed([violation]) from error
+
+        def answer(data: bytes, context: grpc.ServicerContext) -> Any:
             with self.around(method, context):
-                return inner(request, context)
+                return inner(decode(data), context)
 
-        def stream(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        def stream(data: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
             with self.around(method, context):
-                yield from inner(request, context)
+                yield from inner(decode(data), context)
 
-        behavior = stream if handler.unary_stream else answer
-        return _same_kind(handler, behavior, handler.request_deserializer)
-
-    @abstractmethod
-    def around(self, method: str, context: grpc.ServicerContext) -> AbstractContextManager[None]:
-        """Do this interceptor's part before and after the call."""
-
-
-def _same_kind(handler: Handler, behavior: Behavior, deserialize: Any) -> Handler:
-    """Return a handler of the same kind, stream or not, with another behavior."""
-    make = (
-        grpc.unary_stream_rpc_method_handler
-        if handler.unary_stream
-        else grpc.unary_unary_rpc_method_handler
-    )
-    return make(behavior, deserialize, handler.response_serializer)
-
-
-class RequestLog(_CallInterceptor):
-    """Writes one line a call: who, what, how it ended, how long. Never money, never tokens."""
+        if handler.unary_stream:
+            run_on(self._admission.stream_pool, stream)
+            return grpc.unary_stream_rpc_method_handler(stream, None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
     @contextmanager
     def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
-        """Time the call and log its end."""
+        """Let a call pass with a known caller and a deadline, end it with one status, log it."""
         call = Call(method)
         _current.set(call)
         started = time.perf_counter()
         try:
+            call.caller = self._verifier.caller_of(context.invocation_metadata())
+            call.caller.require(POLICIES[method])
+            call.deadline = self._deadline(context)
             yield
-        finally:
-            code = cast("Any", context).code() or grpc.StatusCode.OK  # absent from the type stubs
-            _log.info(
-                "call",
-                method=method,
-                code=code.name,
-                reason=call.reason,
-                duration_ms=round((time.perf_counter() - started) * 1000, 3),
-                caller=call.caller.user_id,
-                request_id=call.request_id,
-                replayed=call.is_replayed,
-                peer=context.peer(),
-            )
-
-
-class Errors(_CallInterceptor):
-    """Turns errors into statuses; nothing else leaves a handler."""
-
-    @contextmanager
-    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
-        """End the call with exactly one rich status."""
-        call = current_call()
-        try:
-            yield
-        except WalletError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 (the client learns only its number)
-            failure = _incident(method, error)
-        else:
             if call.is_replayed:
                 context.set_trailing_metadata((_REPLAYED,))
-            return
-        call.reason = failure.reason
-        trailers = (_REPLAYED,) if call.is_replayed else ()
-        abort(context, failure, *trailers)
+        except Exception as error:  # noqa: BLE001 (the client learns only its number)
+            failure = error if isinstance(error, WalletError) else _incident(method, error)
+            call.failure = failure
+            abort(context, failure, *((_REPLAYED,) if call.is_replayed else ()))
+        finally:
+            _write_log(call, context, duration_s=time.perf_counter() - started)
+
+    def _deadline(self, context: grpc.ServicerContext) -> float:
+        """Return a call's deadline; one that is over is not begun."""
+        remaining_s = context.time_remaining()
+        # Without a deadline gRPC says 2^63 nanoseconds or so, not None.
+        if remaining_s is None or remaining_s > 10**9:
+            remaining_s = self._default_deadline_s
+        if remaining_s <= 0:
+            raise DeadlineExceeded
+        return time.monotonic() + remaining_s
+
+
+def _always(error: WalletError, *, pool: ThreadPoolExecutor) -> Handler:
+    """Return a handler that answers an error, on threads of its own."""
+
+    def reject(_request: bytes, context: grpc.ServicerContext) -> None:
+        abort(context, error)
+
+    run_on(pool, reject)
+    return grpc.unary_unary_rpc_method_handler(reject)
+
+
+def run_on(pool: ThreadPoolExecutor, behavior: Any) -> None:
+    """Have gRPC run a behavior on a pool of its own."""
+    behavior.experimental_thread_pool = pool
 
 
 def _incident(method: str, error: Exception) -> InternalError:
@@ -192,67 +195,16 @@ def _incident(method: str, error: Exception) -> InternalError:
     return InternalError(incident_id=incident_id)
 
 
-class Authentication(_CallInterceptor):
-    """Identifies the caller and checks the method's policy."""
-
-    def __init__(self, verifier: TokenVerifier) -> None:
-        super().__init__()
-        self._verifier = verifier
-
-    @contextmanager
-    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
-        """Let the call pass with a known caller."""
-        caller = self._verifier.caller_of(context.invocation_metadata())
-        current_call().caller = caller
-        caller.require(POLICIES[method])
-        yield
-
-
-class Deadlines(_CallInterceptor):
-    """
-    Gives every call a deadline, and does not begin one that is over.
-
-    Args:
-        default_s: For calls without one of their own.
-    """
-
-    def __init__(self, default_s: float) -> None:
-        super().__init__()
-        self._default_s = default_s
-
-    @contextmanager
-    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:  # noqa: ARG002 (the same for all methods)
-        """Set the call's deadline."""
-        remaining_s = context.time_remaining()
-        # Without a deadline gRPC says 2^63 nanoseconds or so, not None.
-        if remaining_s is None or remaining_s > 10**9:
-            remaining_s = self._default_s
-        if remaining_s <= 0:
-            raise DeadlineExceeded
-        current_call().deadline = time.monotonic() + remaining_s
-        yield
-
-
-class Decoding(_HandlerInterceptor):
-    """
-    Turns bytes into requests, innermost: nothing that a stranger sends is parsed.
-
-    gRPC itself would answer undecodable bytes with INTERNAL before any handler runs; here they are
-    what they are, an invalid argument.
-    """
-
-    def _wrap(self, method: str, handler: Handler) -> Handler:
-        deserialize = handler.request_deserializer
-        inner = handler.unary_stream or handler.unary_unary
-        assert deserialize
-        assert inner
-
-        def decode(data: bytes, context: grpc.ServicerContext) -> Any:
-            try:
-                request = deserialize(data)
-            except DecodeError as error:
-                violation = Violation("request", f"these bytes are not a {method} request")
-                raise ValidationFailed([violation]) from error
-            return inner(request, context)
-
-        return _same_kind(handler, decode, None)
+def _write_log(call: Call, context: grpc.ServicerContext, *, duration_s: float) -> None:
+    """Write a call's one line: who, what, how it ended, how long. Never money, never tokens."""
+    _log.info(
+        "call",
+        method=call.method,
+        code=code_of(call.failure).name if call.failure else "OK",
+        reason=call.failure.reason if call.failure else "",
+        duration_ms=round(duration_s * 1000, 3),
+        caller=call.caller.user_id,
+        request_id=call.request_id,
+        replayed=call.is_replayed,
+        peer=context.peer(),
+    )

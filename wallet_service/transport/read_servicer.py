@@ -18,13 +18,13 @@ from wallet_client.v1.wallet_service_pb2 import (
 )
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceServicer
 
+from wallet_service.engine.combine import Combiner
 from wallet_service.ledger.books import Account, Outcome
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import HoldNotFound, TransactionNotFound
 from wallet_service.storage.database import Database
 from wallet_service.storage.history import Line, read_entry, read_entry_at, read_page
 from wallet_service.storage.queries import (
-    read_account,
     read_accounts,
     read_hold,
     read_holds,
@@ -46,26 +46,31 @@ class WalletReads(WalletServiceServicer):
     Args:
         database: Answers.
 
+        balances: Reads the balances that many ask for at a time.
+
         decoder: Reads the requests.
     """
 
-    def __init__(self, database: Database, decoder: Decoder) -> None:
+    def __init__(
+        self, database: Database, balances: Combiner[AccountKey, Account], decoder: Decoder
+    ) -> None:
         self._database = database
+        self._balances = balances
         self._decoder = decoder
 
     def GetBalance(
         self, request: GetBalanceRequest, context: grpc.ServicerContext
     ) -> GetBalanceResponse:
         """Read one balance, now or at a moment of the past."""
-        key = self._decoder.account(request, current_call().caller)
+        call = current_call()
+        key = self._decoder.account(request, call.caller)
         match request.WhichOneof("as_of"):
             case "as_of_time":
                 balance = self._balance_at_time(request, key)
             case "as_of_sequence":
                 balance = self._balance_at_sequence(request, key)
             case _:
-                account = read_account(self._database, key) or Account(*key)
-                balance = encode.balance(account)
+                balance = encode.balance(self._balances.ask(key, deadline=call.deadline))
         return GetBalanceResponse(balance=balance)
 
     def _balance_at_time(self, request: GetBalanceRequest, key: AccountKey) -> types_pb2.Balance:

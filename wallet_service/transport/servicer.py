@@ -25,9 +25,10 @@ from wallet_client.v1.wallet_service_pb2 import (
     WithdrawResponse,
 )
 
+from wallet_service.engine.combine import Combiner
 from wallet_service.engine.group_commit import GroupCommit
-from wallet_service.ledger.books import Outcome
-from wallet_service.ledger.commands import Command
+from wallet_service.ledger.books import Account, Outcome
+from wallet_service.ledger.commands import AccountKey, Command
 from wallet_service.ledger.errors import NotAllowed
 from wallet_service.storage.database import Database
 from wallet_service.transport import decode, encode
@@ -66,6 +67,8 @@ class WalletServicer(WalletReads):
 
         database: Answers the reads.
 
+        balances: Answers those of balances, many at a time.
+
         decoder: Reads the requests.
 
         watches: Holds the streams.
@@ -77,12 +80,13 @@ class WalletServicer(WalletReads):
         self,
         engine: GroupCommit,
         database: Database,
+        *,
+        balances: Combiner[AccountKey, Account],
         decoder: Decoder,
         watches: Watches,
-        *,
         self_deposit: bool,
     ) -> None:
-        super().__init__(database, decoder)
+        super().__init__(database, balances, decoder)
         self._engine = engine
         self._watches = watches
         self._self_deposit = self_deposit
