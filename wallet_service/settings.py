@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     listen: str = "127.0.0.1:50051"
     #: Processes sharing the port.
     workers: Count = 1
+    #: Whether each worker stays on one processor: its threads take turns anyway, and far apart each
+    #: turn takes longer.
+    pin_workers: bool = True
     #: Threads a worker handles calls with.
     threads: Count = 64
     #: Calls a worker lets wait for a thread; more are answered OVERLOADED.

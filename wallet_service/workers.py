@@ -5,6 +5,7 @@ Workers are spawned before this process makes any gRPC object (gRPC does not sur
 builds its own server, and each ends when its supervisor does.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,8 @@ from wallet_service.settings import Settings, SettingsError
 
 _RESTART_DELAY_S = 1.0
 _ORPHANS_WAIT_S = 15
+#: New objects after which Python looks for garbage among them.
+_GARBAGE_MAX = 20_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()
@@ -46,6 +49,7 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
     """
     database = prepare_database(settings)
     if settings.workers == 1:
+        _settle_in(settings, os.getpid())
         server = WalletServer(settings, database, shares_port=False)
         on_ready(server.start())
         _wait_for_signal(*_SIGNALS)
@@ -102,9 +106,10 @@ def _reserve_port(listen: str) -> socket.socket:
 class _Worker:
     """A worker's process and the pipe it tells of its readiness by."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, index: int) -> None:
         self.ready, child_end = _spawn.Pipe(duplex=False)
-        self.process: BaseProcess = _spawn.Process(target=_work, args=(settings, child_end))
+        place = os.getpid() + index
+        self.process: BaseProcess = _spawn.Process(target=_work, args=(settings, place, child_end))
         self.process.start()
         child_end.close()
         self.is_ready = False
@@ -124,7 +129,7 @@ class _Supervisor:
         """Supervise until a signal; a second one kills the workers and ends at once."""
         for number in _SIGNALS:
             signal.signal(number, self._end)
-        self._workers += [_Worker(self._settings) for _ in range(self._settings.workers)]
+        self._workers += [_Worker(self._settings, index) for index in range(self._settings.workers)]
         while not self._woken.poll():
             wait([self._woken, *self._watched()])
             for index, worker in enumerate(self._workers):
@@ -148,7 +153,7 @@ class _Supervisor:
             sys.exit(exit_code or 1)
         _log.error("worker_died", exit_code=exit_code)
         if not self._woken.poll(_RESTART_DELAY_S):
-            self._workers[index] = _Worker(self._settings)
+            self._workers[index] = _Worker(self._settings, index)
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -168,13 +173,31 @@ class _Supervisor:
         signal.raise_signal(number)
 
 
-def _work(settings: Settings, ready: Connection) -> None:
+def _settle_in(settings: Settings, place: int) -> None:
+    """
+    Make a process a good place for one worker.
+
+    Args:
+        settings: Everything chosen.
+
+        place: Neighbours' differ by one; decides the processor, where the worker has one.
+    """
+    if settings.pin_workers and hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {processors[place % len(processors)]})
+    # What was imported stays: looking through it again and again for garbage is in vain.
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_MAX)
+
+
+def _work(settings: Settings, place: int, ready: Connection) -> None:
     """Run one worker in its own process."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal sends it to all; the supervisor decides
     configure_logs(settings.log_level)
     threading.Thread(target=_end_with_supervisor, name="orphan", daemon=True).start()
+    _settle_in(settings, place)
     try:
         server = WalletServer(settings, open_from(settings), shares_port=True)
         server.start()

@@ -170,7 +170,10 @@ class Outcome(NamedTuple):
 
     def entry_of(self, user_id: str | None) -> Entry | None:
         """Return the line on a user's account, if there is one."""
-        return next((entry for entry in self.entries if entry.user_id == user_id), None)
+        for entry in self.entries:
+            if entry.user_id == user_id:
+                return entry
+        return None
 
 
 @dataclass(frozen=True, slots=True)

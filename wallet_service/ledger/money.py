@@ -34,6 +34,5 @@ def decimal(amount_minor: int, currency_code: str) -> str:
     exponent = EXPONENTS[currency_code]
     if exponent == 0:
         return str(amount_minor)
-    sign = "-" if amount_minor < 0 else ""
-    digits = str(abs(amount_minor)).rjust(exponent + 1, "0")
-    return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}"
+    digits = f"{amount_minor:0{exponent + (2 if amount_minor < 0 else 1)}}"
+    return f"{digits[:-exponent]}.{digits[-exponent:]}"

@@ -322,6 +322,8 @@ _NEEDS_ESCAPE = re.compile(r"[\\\t\n\r]")
 
 def _copy_column(column: Column[Any], values: Sequence[Any]) -> Sequence[str]:
     """Write a column's values as COPY's text format wants them (PostgreSQL manual, COPY)."""
+    if isinstance(column.type, JSON):
+        values = [value or None for value in values]
     if None not in values:
         return _copy_texts(column, values)
     texts = iter(_copy_texts(column, [value for value in values if value is not None]))

@@ -28,6 +28,7 @@ metadata = MetaData()
 #: Text compared byte by byte: identifiers need no language, and every server sorts (and locks) them
 #: alike.
 _Name = Text().with_variant(Text(collation="C"), "postgresql")
+#: An empty object or list is stored as null.
 _Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 _Id = Uuid(as_uuid=False)
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    JSON,
     URL,
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -185,7 +187,7 @@ def _write_rows(
     driver_connection = connection.connection.driver_connection
     assert isinstance(driver_connection, sqlite3.Connection)
     columns = [
-        map(process, values) if process else values
+        list(map(process, values)) if process else values
         for process, values in zip(
             _processors(table, connection.dialect), zip(*rows, strict=True), strict=True
         )
@@ -205,7 +207,14 @@ def _write_rows(
 @functools.cache
 def _processors(table: Table, dialect: DefaultDialect) -> list[Callable[[Any], Any] | None]:
     """Return what turns each column's values into the driver's."""
-    return [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
+
+    def processor(column: Column[Any]) -> Callable[[Any], Any] | None:
+        process = column.type.dialect_impl(dialect).bind_processor(dialect)
+        if process and isinstance(column.type, JSON):
+            return lambda value: process(value) if value else None
+        return process
+
+    return [processor(column) for column in table.columns]
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert, Table, bindparam, update
 
-from wallet_service.ledger.books import Account, Books, Hold, Transaction
+from wallet_service.ledger.books import Account, Books, Hold
 from wallet_service.storage.database import Database
 from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
 
@@ -35,8 +35,7 @@ def write_books(database: Database, connection: Connection, books: Books) -> Non
         return
     insert_rows = database.dialect.insert_rows
     _write_accounts(database, connection, books)
-    records = sorted(outcome.transaction for outcome in books.decided)
-    insert_rows(connection, transactions, [_transaction_row(record) for record in records])
+    insert_rows(connection, transactions, sorted(each.transaction for each in books.decided))
     lines = [entry for outcome in books.decided for entry in outcome.entries]
     if lines:
         insert_rows(connection, entries, lines)
@@ -84,14 +83,6 @@ def _account_row(account: Account) -> dict[str, Any]:
     row = {name: getattr(account, name) for name in accounts.columns.keys()}  # noqa: SIM118
     row["limits"] = [list(limit) for limit in account.limits] or None
     return row
-
-
-def _transaction_row(transaction: Transaction) -> tuple[Any, ...]:
-    return transaction._replace(
-        refusal_values=transaction.refusal_values or None,  # type: ignore[arg-type]
-        metadata=transaction.metadata or None,  # type: ignore[arg-type]
-        arguments=transaction.arguments or None,  # type: ignore[arg-type]
-    )
 
 
 def _hold_row(hold: Hold) -> dict[str, Any]:

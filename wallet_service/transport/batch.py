@@ -89,12 +89,10 @@ def response_of(
     if submission.is_atomic:
         for index, result in enumerate(results):
             _raise_for_batch(index, result)
-    return ExecuteBatchResponse(
-        results=[
-            _result(command, result, caller)
-            for command, result in zip(submission.commands, results, strict=True)
-        ]
-    )
+    response = ExecuteBatchResponse()
+    for command, result in zip(submission.commands, results, strict=True):
+        _fill_result(response.results.add(), command, result, caller)
+    return response
 
 
 def _raise_for_batch(index: int, result: Result) -> None:
@@ -108,20 +106,24 @@ def _raise_for_batch(index: int, result: Result) -> None:
         raise BatchRefused(failed_index=index, failed_reason=refusal.reason)
 
 
-def _result(command: Command, result: Result, caller: Caller) -> ExecuteBatchResponse.Result:
+def _fill_result(
+    message: ExecuteBatchResponse.Result, command: Command, result: Result, caller: Caller
+) -> None:
     if isinstance(result, Outcome):
+        message.replayed = result.is_replayed
         refusal = result.transaction.refusal
-        if refusal is None:
-            return ExecuteBatchResponse.Result(
-                transaction=encode.transaction(result, caller, viewed=viewpoint(command, result)),
-                hold=encode.hold(result.hold) if result.hold else None,
-                replayed=result.is_replayed,
-            )
-        refusal.values["transaction_id"] = result.transaction.transaction_id
-        return ExecuteBatchResponse.Result(error=status_of(refusal), replayed=result.is_replayed)
-    if isinstance(result, WalletError):
-        return ExecuteBatchResponse.Result(error=status_of(result))
-    raise result
+        if refusal:
+            refusal.values["transaction_id"] = result.transaction.transaction_id
+            message.error.CopyFrom(status_of(refusal))
+            return
+        viewed = viewpoint(command, result)
+        encode.fill_transaction(message.transaction, result, caller, viewed=viewed)
+        if result.hold:
+            message.hold.CopyFrom(encode.hold(result.hold))
+    elif isinstance(result, WalletError):
+        message.error.CopyFrom(status_of(result))
+    else:
+        raise result
 
 
 def viewpoint(command: Command, outcome: Outcome) -> str:

@@ -9,35 +9,65 @@ from wallet_client.v1.wallet_admin_service_pb2 import AccountChange, AccountSett
 
 from wallet_service.ledger import books
 from wallet_service.ledger.books import Outcome
-from wallet_service.ledger.commands import AccountKey, SpendingLimit
+from wallet_service.ledger.commands import AccountKey, Kind, SpendingLimit
 from wallet_service.ledger.money import decimal
 from wallet_service.transport.auth import Caller
 
 _US = 1_000_000
-_KINDS = types_pb2.Transaction.Kind
-_STATES = types_pb2.Transaction.State
+_KINDS: dict[str, types_pb2.Transaction.Kind.ValueType] = {
+    kind: types_pb2.Transaction.Kind.Value(f"KIND_{kind}") for kind in Kind
+}
+_STATES: dict[str, types_pb2.Transaction.State.ValueType] = {
+    state: types_pb2.Transaction.State.Value(f"STATE_{state}") for state in books.State
+}
+_ACCOUNT_STATES: dict[str, types_pb2.AccountState.ValueType] = {
+    state: types_pb2.AccountState.Value(f"ACCOUNT_STATE_{state}") for state in books.AccountState
+}
 
 
 def money(amount_minor: int, currency_code: str) -> types_pb2.Money:
     """Write a sum with its decimal form."""
-    return types_pb2.Money(
-        currency_code=currency_code,
-        minor_units=amount_minor,
-        decimal=decimal(amount_minor, currency_code),
-    )
+    message = types_pb2.Money()
+    fill_money(message, amount_minor, currency_code)
+    return message
+
+
+def fill_money(message: types_pb2.Money, amount_minor: int, currency_code: str) -> None:
+    """Write a sum with its decimal form, in place: a message put into another is copied."""
+    message.currency_code = currency_code
+    message.minor_units = amount_minor
+    message.decimal = decimal(amount_minor, currency_code)
 
 
 def timestamp(time_us: int) -> Timestamp:
     """Write microseconds since 1970."""
-    seconds, rest_us = divmod(time_us, _US)
-    return Timestamp(seconds=seconds, nanos=rest_us * 1000)
+    message = Timestamp()
+    fill_timestamp(message, time_us)
+    return message
+
+
+def fill_timestamp(message: Timestamp, time_us: int) -> None:
+    """Write microseconds since 1970 in place."""
+    message.seconds, rest_us = divmod(time_us, _US)
+    message.nanos = rest_us * 1000
 
 
 def transaction(outcome: Outcome, caller: Caller, *, viewed: str | None) -> types_pb2.Transaction:
+    """Write a transaction as `fill_transaction` does."""
+    message = types_pb2.Transaction()
+    fill_transaction(message, outcome, caller, viewed=viewed)
+    return message
+
+
+def fill_transaction(
+    message: types_pb2.Transaction, outcome: Outcome, caller: Caller, *, viewed: str | None
+) -> None:
     """
     Write a transaction as seen from one account.
 
     Args:
+        message: Where to.
+
         outcome: What was decided.
 
         caller: Who reads it; only the request's maker is shown its request id.
@@ -45,48 +75,45 @@ def transaction(outcome: Outcome, caller: Caller, *, viewed: str | None) -> type
         viewed: The user whose line is shown.
     """
     record = outcome.transaction
+    message.transaction_id = record.transaction_id
+    message.kind = _KINDS[record.kind]
+    message.state = _STATES[record.state]
+    message.refusal_reason = record.refusal_reason or ""
+    if record.amount_minor:
+        fill_money(message.amount, record.amount_minor, record.currency_code)
+    message.source_user_id = _user_id(record.source_user_id)
+    message.target_user_id = _user_id(record.target_user_id)
+    message.hold_id = record.hold_id or ""
+    message.reversal_of = record.reversal_of or ""
+    message.description = record.description
+    if record.metadata:
+        message.metadata.update(record.metadata)
+    if record.caller == caller.user_id:
+        message.request_id = record.request_id
+    fill_timestamp(message.create_time, record.created_at)
     line = outcome.entry_of(viewed)
-    return types_pb2.Transaction(
-        transaction_id=record.transaction_id,
-        kind=_KINDS.Value(f"KIND_{record.kind}"),
-        state=_STATES.Value(f"STATE_{record.state}"),
-        refusal_reason=record.refusal_reason or "",
-        amount=money(record.amount_minor, record.currency_code) if record.amount_minor else None,
-        source_user_id=_user_id(record.source_user_id),
-        target_user_id=_user_id(record.target_user_id),
-        hold_id=record.hold_id or "",
-        reversal_of=record.reversal_of or "",
-        description=record.description,
-        metadata=record.metadata,
-        request_id=record.request_id if record.caller == caller.user_id else "",
-        create_time=timestamp(record.created_at),
-        entry=entry(line) if line else None,
-    )
+    if line:
+        _fill_entry(message.entry, line)
 
 
-def entry(line: books.Entry) -> types_pb2.Entry:
-    """Write one line of an account."""
-    return types_pb2.Entry(
-        sequence=line.sequence,
-        amount=money(line.amount_minor, line.currency_code),
-        balance_after=money(line.balance_minor, line.currency_code),
-        hash=line.hash,
-    )
+def _fill_entry(message: types_pb2.Entry, line: books.Entry) -> None:
+    message.sequence = line.sequence
+    fill_money(message.amount, line.amount_minor, line.currency_code)
+    fill_money(message.balance_after, line.balance_minor, line.currency_code)
+    message.hash = line.hash
 
 
 def balance(account: books.Account) -> types_pb2.Balance:
     """Write what an account holds now."""
     code = account.currency_code
-    return types_pb2.Balance(
-        user_id=account.user_id,
-        posted=money(account.posted_minor, code),
-        held=money(account.held_minor, code),
-        available=money(account.available_minor, code),
-        min_balance=money(account.min_balance_minor, code),
-        sequence=account.sequence,
-        state=types_pb2.AccountState.Value(f"ACCOUNT_STATE_{account.state}"),
-        as_of=timestamp(time.time_ns() // 1000),
-    )
+    message = types_pb2.Balance(user_id=account.user_id, sequence=account.sequence)
+    fill_money(message.posted, account.posted_minor, code)
+    fill_money(message.held, account.held_minor, code)
+    fill_money(message.available, account.available_minor, code)
+    fill_money(message.min_balance, account.min_balance_minor, code)
+    message.state = _ACCOUNT_STATES[account.state]
+    fill_timestamp(message.as_of, time.time_ns() // 1000)
+    return message
 
 
 def balance_at(key: AccountKey, line: books.Entry | None, *, time_us: int) -> types_pb2.Balance:

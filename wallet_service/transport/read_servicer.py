@@ -23,7 +23,7 @@ from wallet_service.ledger.books import Account, Outcome
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import HoldNotFound, TransactionNotFound
 from wallet_service.storage.database import Database
-from wallet_service.storage.history import Line, read_entry, read_entry_at, read_page
+from wallet_service.storage.history import read_entry, read_entry_at, read_page
 from wallet_service.storage.queries import (
     read_accounts,
     read_hold,
@@ -136,15 +136,15 @@ class WalletReads(WalletServiceServicer):
             newest_first=request.order != ListTransactionsRequest.ORDER_OLDEST_FIRST,
             page_size=page_size,
         )
-        has_more = page.next_after is not None
-        return ListTransactionsResponse(
-            transactions=[self._view(line, key) for line in page.lines],
-            next_page_token=make_page_token((page.next_after,), listing) if has_more else "",
-        )
-
-    def _view(self, line: Line, key: AccountKey) -> types_pb2.Transaction:
-        outcome = Outcome(line.transaction, (line.entry,), is_replayed=False)
-        return encode.transaction(outcome, current_call().caller, viewed=key.user_id)
+        response = ListTransactionsResponse()
+        caller = current_call().caller
+        for line in page.lines:
+            outcome = Outcome(line.transaction, (line.entry,), is_replayed=False)
+            message = response.transactions.add()
+            encode.fill_transaction(message, outcome, caller, viewed=key.user_id)
+        if page.next_after is not None:
+            response.next_page_token = make_page_token((page.next_after,), listing)
+        return response
 
     def GetHold(self, request: GetHoldRequest, context: grpc.ServicerContext) -> GetHoldResponse:
         """Read one hold, if it is the caller's to see."""

@@ -1,9 +1,9 @@
 """The service users' money is moved and read by: decode, run, encode."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
-from wallet_client.v1 import types_pb2
 from wallet_client.v1.wallet_service_pb2 import (
     CaptureHoldRequest,
     CaptureHoldResponse,
@@ -38,6 +38,9 @@ from wallet_service.transport.interceptors import current_call
 from wallet_service.transport.read_servicer import WalletReads
 from wallet_service.transport.validation import Validation
 from wallet_service.transport.watch import Watches
+
+#: What every write answers; only those about holds have one.
+_WriteResponse = Any
 
 
 def run(engine: GroupCommit, command: Command) -> Outcome:
@@ -97,56 +100,57 @@ class WalletServicer(WalletReads):
         command = self._decoder.deposit(request, caller)
         if not (self._self_deposit or caller.acts_for_any):
             raise NotAllowed(why="here only services deposit, not users themselves")
-        transaction, outcome = self._run(command)
-        return DepositResponse(transaction=transaction, replayed=outcome.is_replayed)
+        response = DepositResponse()
+        self._run(command, response)
+        return response
 
     def Withdraw(self, request: WithdrawRequest, context: grpc.ServicerContext) -> WithdrawResponse:
         """Take money out."""
         command = self._decoder.withdraw(request, current_call().caller)
-        transaction, outcome = self._run(command)
-        return WithdrawResponse(transaction=transaction, replayed=outcome.is_replayed)
+        response = WithdrawResponse()
+        self._run(command, response)
+        return response
 
     def Transfer(self, request: TransferRequest, context: grpc.ServicerContext) -> TransferResponse:
         """Move money to another user."""
         command = self._decoder.transfer(request, current_call().caller)
-        transaction, outcome = self._run(command)
-        return TransferResponse(transaction=transaction, replayed=outcome.is_replayed)
+        response = TransferResponse()
+        self._run(command, response)
+        return response
 
     def CreateHold(
         self, request: CreateHoldRequest, context: grpc.ServicerContext
     ) -> CreateHoldResponse:
         """Reserve money."""
         command = self._decoder.create_hold(request, current_call().caller)
-        transaction, outcome = self._run(command)
-        return CreateHoldResponse(
-            hold=_hold(outcome), transaction=transaction, replayed=outcome.is_replayed
-        )
+        response = CreateHoldResponse()
+        self._run(command, response)
+        return response
 
     def CaptureHold(
         self, request: CaptureHoldRequest, context: grpc.ServicerContext
     ) -> CaptureHoldResponse:
         """Take reserved money."""
         command = decode.capture_hold(request, current_call().caller)
-        transaction, outcome = self._run(command)
-        return CaptureHoldResponse(
-            transaction=transaction, hold=_hold(outcome), replayed=outcome.is_replayed
-        )
+        response = CaptureHoldResponse()
+        self._run(command, response)
+        return response
 
     def VoidHold(self, request: VoidHoldRequest, context: grpc.ServicerContext) -> VoidHoldResponse:
         """Release reserved money."""
         command = decode.void_hold(request, current_call().caller)
-        transaction, outcome = self._run(command)
-        return VoidHoldResponse(
-            transaction=transaction, hold=_hold(outcome), replayed=outcome.is_replayed
-        )
+        response = VoidHoldResponse()
+        self._run(command, response)
+        return response
 
     def ReverseTransaction(
         self, request: ReverseTransactionRequest, context: grpc.ServicerContext
     ) -> ReverseTransactionResponse:
         """Give an earlier transaction back."""
         command = decode.reverse_transaction(request, current_call().caller)
-        transaction, outcome = self._run(command)
-        return ReverseTransactionResponse(transaction=transaction, replayed=outcome.is_replayed)
+        response = ReverseTransactionResponse()
+        self._run(command, response)
+        return response
 
     def ExecuteBatch(
         self, request: ExecuteBatchRequest, context: grpc.ServicerContext
@@ -173,11 +177,12 @@ class WalletServicer(WalletReads):
         validation.finish()
         return self._watches.stream(caller, key, request.after_sequence, context)
 
-    def _run(self, command: Command) -> tuple[types_pb2.Transaction, Outcome]:
+    def _run(self, command: Command, response: _WriteResponse) -> None:
+        """Have a command carried out and write what became of it into its response."""
         outcome = run(self._engine, command)
         viewed = viewpoint(command, outcome)
-        return encode.transaction(outcome, current_call().caller, viewed=viewed), outcome
-
-
-def _hold(outcome: Outcome) -> types_pb2.Hold | None:
-    return encode.hold(outcome.hold) if outcome.hold else None
+        caller = current_call().caller
+        encode.fill_transaction(response.transaction, outcome, caller, viewed=viewed)
+        response.replayed = outcome.is_replayed
+        if outcome.hold:
+            response.hold.CopyFrom(encode.hold(outcome.hold))

@@ -70,11 +70,9 @@ class Validation:
 
     def amount_minor(self, field: str, amount_minor: int) -> None:
         """Check how much is to be moved."""
-        self.require(
-            field,
-            f"must be 1 to {AMOUNT_MINOR_MAX} minor units, not {amount_minor}",
-            holds=1 <= amount_minor <= AMOUNT_MINOR_MAX,
-        )
+        if not 1 <= amount_minor <= AMOUNT_MINOR_MAX:
+            text = f"must be 1 to {AMOUNT_MINOR_MAX} minor units, not {amount_minor}"
+            self.require(field, text, holds=False)
 
     def balance_minor(self, field: str, balance_minor: int) -> None:
         """Check a sum that an account's balance is compared to."""
@@ -90,7 +88,8 @@ class Validation:
 
     def known(self, field: str, value: int, enum: Any) -> None:
         """Check that a number is one of an enum's; 0 is its unspecified value."""
-        self.require(field, f"must be a known value, not {value}", holds=value in enum.values())
+        if value not in enum.DESCRIPTOR.values_by_number:
+            self.require(field, f"must be a known value, not {value}", holds=False)
 
     def named(self, field: str, value: int, enum: Any) -> None:
         """Check that a number is one of an enum's, and not its unspecified value."""
