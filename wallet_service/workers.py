@@ -5,6 +5,7 @@ Workers are spawned before this process makes any gRPC object (gRPC does not sur
 builds its own server, and each ends when its supervisor does.
 """
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -184,7 +185,11 @@ def _settle_in(settings: Settings, place: int) -> None:
     """
     if settings.pin_workers and hasattr(os, "sched_setaffinity"):
         processors = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {processors[place % len(processors)]})
+        with contextlib.suppress(OSError):  # where that is forbidden, turns just take longer
+            os.sched_setaffinity(0, {processors[place % len(processors)]})
+            # A thread that is woken waits for the waker to go to sleep, instead of pushing it
+            # aside only to find that it still has Python's lock.
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     # What was imported stays: looking through it again and again for garbage is in vain.
     gc.freeze()
     gc.set_threshold(_GARBAGE_MAX)
