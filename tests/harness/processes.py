@@ -46,7 +46,7 @@ def run_wallet(
     )
 
 
-def _lasting_port() -> int:
+def lasting_port() -> int:
     """
     Choose a free port that stays free while its server is down.
 
@@ -72,7 +72,7 @@ class ServerProcess:
 
     def __init__(self, directory: Path, database_url: str, **settings: object) -> None:
         self._directory = directory
-        chosen = {"listen": f"127.0.0.1:{_lasting_port()}", **settings}
+        chosen = {"listen": f"127.0.0.1:{lasting_port()}", **settings}
         self._environment = wallet_environment(directory, database_url, **chosen)
         self._process: subprocess.Popen[str] | None = None
         self.target = ""

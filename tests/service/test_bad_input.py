@@ -97,22 +97,28 @@ def test_a_capture_to_the_payer_is_refused_naming_its_field(bank: Caller) -> Non
 
 @pytest.mark.parametrize("kind", [CaptureHoldRequest, ReverseTransactionRequest])
 @pytest.mark.parametrize(
-    "content",
+    ("content", "field"),
     [
-        {"amount": DOLLAR},
-        {"amount": None, "condition": {"available_at_least": DOLLAR}},
-        {"amount": ONE, "condition": {"balance_after_at_least": DOLLAR}},
+        ({"amount": DOLLAR}, "amount"),
+        (
+            {"amount": None, "condition": {"available_at_least": DOLLAR}},
+            "condition.available_at_least",
+        ),
+        (
+            {"amount": ONE, "condition": {"balance_after_at_least": DOLLAR}},
+            "condition.balance_after_at_least",
+        ),
     ],
     ids=["amount", "condition", "condition beside an amount"],
 )
 @pytest.mark.usefixtures("nothing_changes")
 def test_another_currency_than_the_holds_or_originals_is_refused(
-    bank: Caller, kind: type[Message], content: dict[str, object]
+    bank: Caller, kind: type[Message], content: dict[str, object], field: str
 ) -> None:
     answer = bank.send(spoilt(GOOD[kind], content))
 
     assert answer.outcome == INVALID
-    assert answer.fields == ["amount.currency_code"]
+    assert answer.fields == [f"{field}.currency_code"]
 
 
 def test_the_largest_values_are_taken(bank: Caller) -> None:

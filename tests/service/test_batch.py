@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from google.rpc.error_details_pb2 import BadRequest
 from harness.calls import Answer, Caller, serving, user
 from harness.people import ALICE_MINOR, BOB_MINOR, People, at_once, hold_of, money_of, rub
 from harness.stored import all_rows
@@ -296,3 +297,67 @@ def test_atomic_batches_over_one_hold_at_once_capture_it_once(people: People) ->
     assert {each.reason for each in refusals} == {"BATCH_REFUSED"}
     assert {each.values["failed_reason"] for each in refusals} == {"HOLD_NOT_ACTIVE"}
     assert money_of(people, "alice", "bob") == [(700, 0), (801, 0)]
+
+
+def test_operations_that_name_a_hold_are_found_after_their_batch_was_refused(
+    people: People,
+) -> None:
+    hold_id = hold_of(people.alice, 100, to_user_id="bob").hold_id
+    capture = {"hold_id": hold_id, "amount": rub(40), "request_id": "capture"}
+    operations = [Operation(capture_hold=capture), pay("too-much", 10_000)]
+
+    assert execute(people.bank, operations, atomic=True).outcome == REFUSED
+
+    found = recorded(people.bank, "capture")
+    assert (found.refusal_reason, found.kind) == ("BATCH_REFUSED", Transaction.KIND_CAPTURE)
+    assert execute(people.bank, operations, atomic=True).outcome == REFUSED
+    assert money_of(people, "alice", "bob") == [(ALICE_MINOR, 100), (BOB_MINOR, 0)]
+
+
+@pytest.mark.parametrize("amounts", [(5, 10_000), (10_000, 20_000)], ids=["one", "both"])
+def test_what_was_refused_one_by_one_is_no_refused_batch(
+    people: People, amounts: tuple[int, int]
+) -> None:
+    operations = [pay(f"p{amount_minor}", amount_minor) for amount_minor in amounts]
+    execute(people.bank, operations, atomic=False)
+    before = money_of(people, "alice", "bob")
+
+    answer = execute(people.bank, operations, atomic=True)
+
+    assert answer.outcome == REUSED
+    assert answer.fields == ["operations"]
+    assert money_of(people, "alice", "bob") == before
+
+
+def test_an_operation_that_is_not_the_callers_to_ask_is_named(people: People) -> None:
+    mine = {"to_user_id": "bob", "amount": rub(1), "request_id": "mine"}
+
+    answer = execute(people.alice, [Operation(transfer=mine), pay("x"), pay("y")], atomic=False)
+    foreign = Operation(
+        transfer={**mine, "request_id": "foreign", "user_id": "bob", "to_user_id": "alice"}
+    )
+    refused = execute(people.alice, [pay("z"), foreign], atomic=False)
+
+    assert answer.code.name == "OK"
+    assert refused.outcome == ("PERMISSION_DENIED", "SCOPE_MISSING")
+    assert refused.values["failed_index"] == "1"
+    assert money_of(people, "alice") == [(ALICE_MINOR - 3, 0)]
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "each"])
+def test_a_field_that_contradicts_a_hold_is_named_within_its_operation(
+    people: People, *, atomic: bool
+) -> None:
+    hold_id = hold_of(people.alice, 100).hold_id
+    capture = {"hold_id": hold_id, "to_user_id": "alice", "request_id": "capture"}
+
+    answer = execute(people.bank, [pay("x"), Operation(capture_hold=capture)], atomic=atomic)
+
+    if atomic:
+        fields = answer.fields
+    else:
+        violations = BadRequest()
+        assert any(each.Unpack(violations) for each in answer.response.results[1].error.details)
+        fields = [violation.field for violation in violations.field_violations]
+    assert fields == ["operations[1].capture_hold.to_user_id"]
+    assert money_of(people, "alice") == [(ALICE_MINOR - (not atomic), 100)]

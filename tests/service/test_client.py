@@ -1,6 +1,5 @@
 """The client class: retries that cannot pay twice, typed errors, pages, closing."""
 
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +8,14 @@ from pathlib import Path
 import grpc
 import pytest
 import wallet_client
-from harness.calls import accounts_locked, serving, wait_until
+from harness.calls import accounts_locked, serving, user, wait_until
+from harness.processes import lasting_port
 from harness.stored import deposit_many
 from harness.tokens import service_token, token
 from sqlalchemy import text
-from wallet_client import Wallet, WalletError
-from wallet_client.v1.types_pb2 import Transaction
+from wallet_client import TooManyStreams, Wallet, WalletError
+from wallet_client.v1.types_pb2 import Money, Transaction
+from wallet_client.v1.wallet_service_pb2 import DepositRequest
 
 from wallet_service.storage.database import open_database
 
@@ -33,9 +34,7 @@ class Tokens:
 
 def free_address() -> str:
     """Name an address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{lasting_port()}"
 
 
 def test_a_client_waits_for_its_server_and_keeps_its_request_id(
@@ -299,3 +298,32 @@ def test_one_client_serves_many_threads(target: str) -> None:
             list(pool.map(deposit, range(8)))
 
         assert alice.balance().posted.minor_units == 8
+
+
+def test_a_watch_that_was_served_waits_for_room_elsewhere(
+    database_url: str, tmp_path: Path
+) -> None:
+    address, tokens = free_address(), Tokens("alice")
+    one_stream = {"listen": address, "streams_per_caller_max": 1}
+    with (
+        ThreadPoolExecutor(1) as pool,
+        Wallet(address, tokens, plaintext=True, attempts_max=2) as alice,
+    ):
+        with serving(database_url, tmp_path, **one_stream):
+            alice.deposit(1)
+            watched = alice.watch()
+            assert next(watched).entry.sequence == 1
+            with pytest.raises(TooManyStreams):
+                next(alice.watch())
+        with (
+            serving(database_url, tmp_path, **one_stream),
+            user(address, "alice") as other,
+            other.watch() as stream,
+        ):
+            stream.take(1)
+            asked = tokens.asked
+            resumed = pool.submit(next, watched)
+            wait_until(lambda: tokens.asked > asked + 6)
+            stream.cancel()
+            other.send(DepositRequest(amount=Money(minor_units=2), request_id="two"))
+            assert resumed.result(timeout=30).entry.sequence == 2

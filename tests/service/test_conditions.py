@@ -223,3 +223,51 @@ def test_a_tried_request_under_a_used_id_answers_what_was_done(people: People) -
     assert tried.response.replayed
     assert tried.response.transaction == done.response.transaction
     assert money_of(people, "alice") == [(995, 0)]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [Condition(available_at_least=rub(1)), Condition(expected_sequence=1)],
+    ids=["money", "sequence"],
+)
+def test_who_is_paid_by_a_hold_learns_nothing_by_conditions(
+    people: People, condition: Condition
+) -> None:
+    hold_id = hold_of(people.alice, 100, to_user_id="bob").hold_id
+
+    answers = [
+        people.bob.send(
+            CaptureHoldRequest(
+                hold_id=hold_id, request_id="r", condition=condition, validate_only=validate_only
+            )
+        )
+        for validate_only in (True, False)
+    ]
+
+    assert {each.outcome for each in answers} == {("PERMISSION_DENIED", "NOT_ALLOWED")}
+    assert money_of(people, "alice", "bob") == [(1000, 100), (500, 0)]
+
+
+def test_a_condition_on_giving_a_withdrawal_back_is_refused(people: People) -> None:
+    people.bank.send(WithdrawRequest(user_id="alice", amount=rub(100), request_id="out"))
+
+    answer = people.bank.send(
+        ReverseTransactionRequest(
+            transaction_id=transaction_id("bank", "out"),
+            request_id="back",
+            condition=Condition(expected_sequence=2),
+        )
+    )
+
+    assert answer.outcome == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
+    assert answer.fields == ["condition"]
+    assert money_of(people, "alice") == [(900, 0)]
+
+
+def test_a_refusal_of_what_was_only_asked_names_no_transaction(people: People) -> None:
+    request = WithdrawRequest(user_id="alice", amount=rub(1001), request_id="r", validate_only=True)
+
+    answer = people.bank.send(request)
+
+    assert answer.outcome == SHORT
+    assert "transaction_id" not in answer.values

@@ -2,14 +2,25 @@
 
 import itertools
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from wallet_service.engine import execute
 from wallet_service.engine.execute import Result, Submission, execute_batch
 from wallet_service.ledger.books import Outcome, Rules, State
-from wallet_service.ledger.commands import AccountKey, Command, Deposit, Transfer
+from wallet_service.ledger.commands import (
+    AccountKey,
+    Command,
+    Deposit,
+    ReverseTransaction,
+    SpendingLimit,
+    Transfer,
+    UpdateAccount,
+    Withdraw,
+)
 from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.storage.database import Database, RolledBack
 from wallet_service.storage.load import account_of, transaction_of
@@ -41,6 +52,15 @@ def _transfer(source: str, target: str, amount_minor: int, **options: object) ->
         target=_key(target),
         amount_minor=amount_minor,
         **named,  # type: ignore[arg-type]
+    )
+
+
+def _withdraw(user_id: str, amount_minor: int) -> Withdraw:
+    return Withdraw(
+        caller="service",
+        request_id=f"withdraw-{next(_numbers)}",
+        source=_key(user_id),
+        amount_minor=amount_minor,
     )
 
 
@@ -200,3 +220,53 @@ def test_time_never_runs_backwards_along_an_account(database: Database) -> None:
     assert to_alice.transaction.created_at == to_alice.entries[0].created_at == future
     assert to_bob.transaction.created_at < future
     assert {entry.created_at for entry in between.entries} == {future}
+
+
+def test_a_limit_set_in_the_same_batch_counts_its_own_window_only(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day_us = 24 * 3600 * 1_000_000
+    today_us = 20_000 * day_us
+    limit = SpendingLimit("ROLLING_DAY", 300)
+    with monkeypatch.context() as days_ago:
+        days_ago.setattr(execute, "_now_us", lambda: today_us - 3 * day_us)
+        _run(database, _deposit("alice"), _withdraw("alice", 500))
+
+    monkeypatch.setattr(execute, "_now_us", lambda: today_us)
+    change = UpdateAccount(
+        caller="service", request_id="limit", target=_key("alice"), limits=(limit,)
+    )
+    outcomes = _outcomes(_run(database, change, _withdraw("alice", 300), _withdraw("alice", 1)))
+
+    assert [each.transaction.refusal_reason for each in outcomes] == [None, None, "LIMIT_EXCEEDED"]
+    assert outcomes[2].transaction.refusal_values["remaining"] == 0
+
+
+def test_room_never_comes_back_in_the_past(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day_us = 24 * 3600 * 1_000_000
+    today_us = 20_000 * day_us
+    with monkeypatch.context() as days_ago:
+        days_ago.setattr(execute, "_now_us", lambda: today_us - 5 * day_us)
+        spent, *_ = _outcomes(_run(database, _deposit("alice"), _withdraw("alice", 100))[1:])
+        back = ReverseTransaction(
+            caller="service",
+            request_id="back",
+            is_service=True,
+            original_id=spent.transaction.transaction_id,
+        )
+        _outcomes(_run(database, back))
+
+    monkeypatch.setattr(execute, "_now_us", lambda: today_us)
+    change = UpdateAccount(
+        caller="service",
+        request_id="limit",
+        target=_key("alice"),
+        limits=(SpendingLimit("ROLLING_DAY", 50),),
+    )
+    _run(database, change, _withdraw("alice", 50))
+    (refused,) = _outcomes(_run(database, _withdraw("alice", 1)))
+
+    reset = datetime.fromisoformat(str(refused.transaction.refusal_values["reset_time"]))
+    assert reset == datetime.fromtimestamp((today_us + day_us) / 1_000_000, UTC)

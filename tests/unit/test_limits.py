@@ -17,9 +17,10 @@ from harness.commands import (
 )
 
 from wallet_service.ledger.books import Books
-from wallet_service.ledger.commands import AccountKey, SpendingLimit
+from wallet_service.ledger.commands import AccountKey, Command, SpendingLimit
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.limits import Outflow, Window, window_reset, window_start
+from wallet_service.ledger.money import BALANCE_MINOR_MAX
 
 ALICE = AccountKey("alice", "RUB")
 NOW = "2024-02-29T12:30:00.000001"
@@ -185,3 +186,34 @@ def test_of_several_limits_the_first_that_is_exceeded_is_told() -> None:
 
     assert windows == ["TRANSACTION", DAY, "ROLLING_DAY"]
     assert reason(decide(books, withdraw("fits", "alice", 40))) is None
+
+
+@pytest.mark.parametrize("window", ["CALENDAR_DAY", "ROLLING_DAY"])
+def test_no_time_is_named_where_holds_take_what_is_asked(window: str) -> None:
+    before = Outflow(next_at=us(NOW))
+    books = limited_books(SpendingLimit(window, 100), before=before, held_minor=60)
+
+    refusal = refused(books, withdraw("1", "alice", 41))
+
+    assert (refusal.values["remaining"], refusal.values["reset_time"]) == (40, "")
+
+
+def test_what_was_given_back_makes_room_however_a_sum_is_split() -> None:
+    before = Outflow(minor=300, debits=3)
+    at_once, split = (
+        limited_books(SpendingLimit(DAY, 100), before=before, outflow_minor=0) for _ in range(2)
+    )
+
+    assert reason(decide(at_once, withdraw("1", "alice", 400))) is None
+    for number in range(4):
+        assert reason(decide(split, withdraw(str(number), "alice", 100))) is None
+    for books in (at_once, split):
+        assert refused(books, withdraw("more", "alice", 1)).values["remaining"] == 0
+
+
+@pytest.mark.parametrize("command", [withdraw("1", "alice", 1), transfer("1", ("alice", "bob"), 1)])
+def test_spending_that_cannot_be_counted_is_refused(command: Command) -> None:
+    books = limited_books(outflow_minor=BALANCE_MINOR_MAX)
+
+    assert reason(decide(books, command)) == "BALANCE_LIMIT"
+    assert books.account(ALICE).posted_minor == 100_000

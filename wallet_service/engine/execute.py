@@ -46,13 +46,16 @@ def execute_batch(
     """
     commands = [command for submission in submissions for command in submission.commands]
     with database.write() as connection:
-        now = time.time_ns() // 1000
         books = load_books(
-            database, connection, commands, now=now, rules=rules, skip_busy=skip_busy
+            database, connection, commands, clock=_now_us, rules=rules, skip_busy=skip_busy
         )
         results = [_decide(books, submission) for submission in submissions]
         write_books(database, connection, books)
     return results
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 def _decide(books: Books, submission: Submission) -> list[Result]:

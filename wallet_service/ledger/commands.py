@@ -177,7 +177,8 @@ class CaptureHold(_Request):
     """
     Take reserved money.
 
-    `amount_minor` None: all that is still reserved. `currency_code` is checked where it was named.
+    `amount_minor` None: all that is still reserved. `currency_code` is checked where it was named,
+    in the request's `currency_field`.
     `to_user_id` None: to the hold's own target, or else to the outside.
     """
 
@@ -185,6 +186,7 @@ class CaptureHold(_Request):
     hold_id: str
     amount_minor: int | None = None
     currency_code: str | None = None
+    currency_field: str = "amount.currency_code"
     to_user_id: str | None = None
     keep_remainder: bool = False
     condition: Condition | None = None
@@ -226,13 +228,15 @@ class ReverseTransaction(_Request):
     """
     Give an earlier transaction back.
 
-    `amount_minor` None: all that is left of it. `currency_code` is checked where it was named.
+    `amount_minor` None: all that is left of it. `currency_code` is checked where it was named, in
+    the request's `currency_field`.
     """
 
     kind: ClassVar[Kind] = Kind.REVERSAL
     original_id: str
     amount_minor: int | None = None
     currency_code: str | None = None
+    currency_field: str = "amount.currency_code"
     condition: Condition | None = None
 
     @property

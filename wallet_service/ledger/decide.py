@@ -13,7 +13,7 @@ from wallet_service.ledger.account_control import (
     decide_open_account,
     decide_update_account,
 )
-from wallet_service.ledger.books import EXTERNAL, Account, Books, Outcome, Transaction
+from wallet_service.ledger.books import EXTERNAL, Account, Books, Outcome, State, Transaction
 from wallet_service.ledger.commands import (
     AccountKey,
     CaptureHold,
@@ -36,7 +36,7 @@ from wallet_service.ledger.holds import (
     decide_expire_hold,
     decide_void_hold,
 )
-from wallet_service.ledger.post import Movement, post, refuse
+from wallet_service.ledger.post import NOTHING, Movement, post, refuse
 from wallet_service.ledger.refusals import (
     account_closed,
     account_missing,
@@ -46,6 +46,7 @@ from wallet_service.ledger.refusals import (
     debit_blocked,
     funds_short,
     limit_exceeded,
+    spending_overflow,
 )
 from wallet_service.ledger.reversals import decide_reverse_transaction
 
@@ -95,9 +96,7 @@ def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
 
         NotAllowed, InvalidRequest: As `decide`.
     """
-    known = [command for command in commands if command.transaction_id in books.outcomes]
-    if known and len(known) < len(commands):
-        raise RequestIdReused(fields="operations", transaction_id=known[0].transaction_id)
+    _check_replay(books, commands)
     trial = books.trial()
     outcomes = []
     for index, command in enumerate(commands):
@@ -118,16 +117,34 @@ def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
     return outcomes
 
 
+def _check_replay(books: Books, commands: Sequence[Command]) -> None:
+    """Raise unless a batch's ids are all new, or were used together in one atomic batch."""
+    known = [
+        books.outcomes[command.transaction_id].transaction
+        for command in commands
+        if command.transaction_id in books.outcomes
+    ]
+    reasons = [record.refusal_reason for record in known if record.state == State.REFUSED]
+    was_posted = not reasons
+    was_refused = (
+        len(reasons) == len(known) and reasons.count(BatchRefused.reason) == len(known) - 1
+    )
+    if known and not (len(known) == len(commands) and (was_posted or was_refused)):
+        raise RequestIdReused(fields="operations", transaction_id=known[0].transaction_id)
+
+
 def _bind(books: Books, command: Command, refusal: BatchRefused) -> Outcome:
     """Bind a request id of a refused batch to the batch's refusal."""
     source: AccountKey | None = getattr(command, "source", None)
     target: AccountKey | None = getattr(command, "target", None)
     key = source or target
+    if key is None:
+        return refuse(books, command, NOTHING, refusal)
     movement = Movement(
         source_user_id=source and source.user_id,
         target_user_id=target and target.user_id,
-        currency_code=key.currency_code if key else "",
-        amount_minor=getattr(command, "amount_minor", 0) or 0,
+        currency_code=key.currency_code,
+        amount_minor=getattr(command, "amount_minor", 0),
     )
     return refuse(books, command, movement, refusal)
 
@@ -186,6 +203,7 @@ def _decide_withdraw(books: Books, command: Withdraw) -> Outcome:
         )
         or limit_exceeded(books, source, amount_minor)
         or funds_short(source, amount_minor)
+        or spending_overflow(source, amount_minor)
     )
     if refusal:
         return refuse(books, command, movement, refusal)
@@ -212,6 +230,7 @@ def _decide_transfer(books: Books, command: Transfer) -> Outcome:
         )
         or limit_exceeded(books, source, amount_minor)
         or funds_short(source, amount_minor)
+        or spending_overflow(source, amount_minor)
         or balance_overflow(target, amount_minor)
     )
     if refusal:

@@ -92,7 +92,7 @@ class InsufficientFunds(Refusal):
 
 class BalanceLimit(Refusal):
     reason = "BALANCE_LIMIT"
-    template = "account {user_id}/{currency_code} cannot hold more than {balance_max}"
+    template = "account {user_id}/{currency_code} cannot count beyond {balance_max}"
 
 
 class HoldNotFound(Refusal):

@@ -36,6 +36,7 @@ from wallet_service.ledger.refusals import (
     hold_over,
     is_due,
     limit_exceeded,
+    spending_overflow,
 )
 
 
@@ -113,6 +114,7 @@ def decide_capture_hold(books: Books, command: CaptureHold) -> Outcome:
         or hold_over(books, hold)
         or capture_exceeds(hold, amount_minor)
         or condition_failed(source, command.condition, available_after_minor=available_after_minor)
+        or spending_overflow(source, amount_minor)
         or (balance_overflow(target, amount_minor) if target else None)
     )
     if refusal:
@@ -182,11 +184,14 @@ def _check_capture(hold: Hold, command: CaptureHold) -> None:
     """Raise for a capture that contradicts its hold in itself."""
     if hold.target_user_id and command.to_user_id not in {None, hold.target_user_id}:
         raise NotAllowed(why="the hold names another target")
+    if command.condition and not command.is_service and command.caller != hold.user_id:
+        # Its answers would tell the one who is paid how much the payer has.
+        raise NotAllowed(why="a condition is set by the payer, or a service")
     if command.to_user_id == hold.user_id:
         raise SameAccount(field="to_user_id")
     if command.currency_code not in {None, hold.currency_code}:
         text = f"the hold is in {hold.currency_code}"
-        raise ValidationFailed([Violation("amount.currency_code", text)])
+        raise ValidationFailed([Violation(command.currency_field, text)])
 
 
 def _release(books: Books, command: VoidHold | ExpireHold, hold: Hold, state: HoldState) -> Outcome:

@@ -101,15 +101,16 @@ def limit_exceeded(books: Books, account: Account, amount_minor: int) -> Refusal
     for limit in account.limits:
         before = books.outflows.get((account.key, limit.window), Outflow())
         if limit.window == Window.TRANSACTION:
-            spent_minor = spent_count = 0
+            spent_minor = spent_count = reserved_minor = reserved_count = 0
         else:
-            spent_minor = account.outflow_minor - before.minor + account.held_minor
-            spent_count = account.outflow_count - before.debits + account.open_holds
+            reserved_minor, reserved_count = account.held_minor, account.open_holds
+            spent_minor = account.outflow_minor - before.minor + reserved_minor
+            spent_count = account.outflow_count - before.debits + reserved_count
         measures = (
-            ("amount", limit.max_minor, max(0, spent_minor), amount_minor),
-            ("count", limit.max_count, max(0, spent_count), 1),
+            ("amount", limit.max_minor, spent_minor, reserved_minor, amount_minor),
+            ("count", limit.max_count, spent_count, reserved_count, 1),
         )
-        for limited, maximum, spent, required in measures:
+        for limited, maximum, spent, reserved, required in measures:
             if maximum is not None and spent + required > maximum:
                 return LimitExceeded(
                     user_id=account.user_id,
@@ -120,7 +121,7 @@ def limit_exceeded(books: Books, account: Account, amount_minor: int) -> Refusal
                     remaining=max(0, maximum - spent),
                     required=required,
                     reset_time=window_reset(limit.window, books.now, before)
-                    if required <= maximum  # else no waiting helps
+                    if reserved + required <= maximum  # else no waiting helps
                     else "",
                 )
     return None
@@ -137,6 +138,17 @@ def funds_short(account: Account, amount_minor: int) -> Refusal | None:
         available=account.available_minor,
         required=amount_minor,
         shortfall=shortfall,
+    )
+
+
+def spending_overflow(account: Account, amount_minor: int) -> Refusal | None:
+    """Refuse to spend more, in all of an account's time, than can be counted."""
+    if account.outflow_minor + amount_minor <= BALANCE_MINOR_MAX:
+        return None
+    return BalanceLimit(
+        user_id=account.user_id,
+        currency_code=account.currency_code,
+        balance_max=BALANCE_MINOR_MAX,
     )
 
 

@@ -49,6 +49,9 @@ def decide_reverse_transaction(books: Books, command: ReverseTransaction) -> Out
             _key(movement.target_user_id, original),
         )
     )
+    if command.condition and giver is None:
+        text = "giving a withdrawal back takes money from no account"
+        raise ValidationFailed([Violation("condition", text)])
     refusal = (
         (account_closed(giver) if giver else None)
         or (account_closed(receiver) if receiver else None)
@@ -105,7 +108,7 @@ def _visible_original(books: Books, command: ReverseTransaction) -> Transaction 
             )
     if command.currency_code not in {None, original.currency_code}:
         text = f"the transaction is in {original.currency_code}"
-        raise ValidationFailed([Violation("amount.currency_code", text)])
+        raise ValidationFailed([Violation(command.currency_field, text)])
     return original
 
 

@@ -1,6 +1,6 @@
 """Load what a batch decides on: its accounts, locked, and all that its commands name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, tuple_
@@ -13,13 +13,20 @@ from wallet_service.ledger.commands import (
     ExpireHold,
     ReverseTransaction,
     SpendingLimit,
+    UpdateAccount,
     VoidHold,
     accounts_of,
 )
 from wallet_service.ledger.limits import Outflow, Window, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database, RolledBack
-from wallet_service.storage.moments import Moment, Outlay, find_next_spending, find_positions
+from wallet_service.storage.moments import (
+    Moment,
+    Outlay,
+    Position,
+    find_next_spending,
+    find_positions,
+)
 from wallet_service.storage.schema import entries, holds, reversals
 
 _LINES = select(entries).where(
@@ -38,13 +45,14 @@ def load_books(
     connection: Connection,
     commands: Sequence[Command],
     *,
-    now: int,
+    clock: Callable[[], int],
     rules: Rules,
     skip_busy: bool,
 ) -> Books:
     """
     Lock and load everything some commands need, inside the batch's database transaction.
 
+    The batch's time is read from the clock (microseconds since 1970) once the accounts are locked.
     What is not locked itself (ids, holds, originals) is read in statements of its own after the
     locks on the accounts it belongs to: they see what the locks' last owner committed. With
     `skip_busy` accounts that others hold locked are noted instead of waited for.
@@ -52,6 +60,7 @@ def load_books(
     keys = sorted(_named_accounts(database, connection, commands))
     lock_accounts = database.dialect.lock_accounts
     rows = lock_accounts(connection, keys, skip_busy=skip_busy) if keys else ()
+    now = clock()  # once the locks are held: what is read later was made earlier
     accounts = {account.key: account for account in map(account_of, rows)}
     original_ids = {
         command.original_id for command in commands if isinstance(command, ReverseTransaction)
@@ -69,7 +78,7 @@ def load_books(
         outcomes=outcomes,
         holds=holds_by_id,
         reversed_minor=_reversed_minor(connection, original_ids),
-        outflows=_outflows(connection, accounts.values(), now),
+        outflows=_outflows(connection, _limited_windows(accounts.values(), commands), now),
     )
 
 
@@ -148,28 +157,44 @@ def _reversed_minor(connection: Connection, original_ids: set[str]) -> dict[str,
     return {row.transaction_id: row.reversed_minor for row in rows}
 
 
+def _limited_windows(
+    accounts: Iterable[Account], commands: Iterable[Command]
+) -> set[tuple[AccountKey, str]]:
+    """Name the windows in which accounts are limited, or will be once a command is carried out."""
+    limits = [(account.key, limit) for account in accounts for limit in account.limits]
+    for command in commands:
+        if isinstance(command, UpdateAccount):
+            limits += [(command.target, limit) for limit in command.limits or ()]
+    return {(key, limit.window) for key, limit in limits if limit.window != Window.TRANSACTION}
+
+
 def _outflows(
-    connection: Connection, accounts: Iterable[Account], now: int
+    connection: Connection, windows: Iterable[tuple[AccountKey, str]], now: int
 ) -> dict[tuple[AccountKey, str], Outflow]:
     """Find what had left each limited account before its windows began."""
-    starts = {
-        (account.key, limit.window): Moment(account.key, window_start(limit.window, now))
-        for account in accounts
-        for limit in account.limits
-        if limit.window != Window.TRANSACTION
-    }
+    starts = {(key, window): Moment(key, window_start(window, now)) for key, window in windows}
     positions = find_positions(connection, list(set(starts.values())))
     outlays = {}
     for name, moment in starts.items():
-        before = positions[moment].last_before
-        outlays[name] = Outlay(moment.key, before.outflow_minor if before else 0)
+        before = _last_before(positions, moment)
+        outlays[name] = Outlay(
+            moment.key,
+            before.outflow_minor if before else 0,
+            after_sequence=before.sequence if before else 0,
+        )
     next_spending = find_next_spending(connection, list(set(outlays.values())))
     outflows = {}
     for name, outlay in outlays.items():
-        before = positions[starts[name]].last_before
+        before = _last_before(positions, starts[name])
         debits = before.outflow_count if before else 0
-        outflows[name] = Outflow(outlay.outflow_minor, debits, next_spending[outlay])
+        outflows[name] = Outflow(outlay.outflow_minor, debits, next_spending.get(outlay))
     return outflows
+
+
+def _last_before(positions: dict[Moment, Position], moment: Moment) -> Entry | None:
+    """Return the last entry before a moment; None too of an account that this batch opens."""
+    position = positions.get(moment)
+    return position.last_before if position else None
 
 
 def load_outcomes(

@@ -37,10 +37,11 @@ class Moment(NamedTuple):
 
 
 class Outlay(NamedTuple):
-    """A figure of what had left an account, in minor units."""
+    """A figure of what had left an account, in minor units, up to one of its entries."""
 
     key: AccountKey
     outflow_minor: int
+    after_sequence: int
 
 
 class Position(NamedTuple):
@@ -54,7 +55,8 @@ def find_positions(connection: Connection, moments: Sequence[Moment]) -> dict[Mo
     """Find the last entry made before each of some moments, and when the next one was made."""
     if not moments:
         return {}
-    found = _bisection(moments, entries.c.created_at, includes_mark=False)
+    marks = [(*moment.key, moment.time, 0) for moment in moments]
+    found = _bisection(marks, entries.c.created_at, includes_mark=False)
     following = entries.alias("following")
     statement = (
         select(
@@ -74,33 +76,55 @@ def find_positions(connection: Connection, moments: Sequence[Moment]) -> dict[Mo
 def find_next_spending(
     connection: Connection, outlays: Sequence[Outlay]
 ) -> dict[Outlay, int | None]:
-    """Find when more than each of some figures had first left an account; None: not yet."""
+    """
+    Find an entry by which more than each of some figures had left an account, and when it was made.
+
+    Returns:
+        The first such entry's time where nothing was given back meanwhile; None: there is none.
+    """
     if not outlays:
         return {}
-    found = _bisection(outlays, entries.c.outflow_minor, includes_mark=True)
+    marks = [(*outlay.key, outlay.outflow_minor, outlay.after_sequence) for outlay in outlays]
+    found = _bisection(marks, entries.c.outflow_minor, includes_mark=True)
     statement = (
-        select(found.c.user_id, found.c.currency_code, found.c.mark, entries.c.created_at)
+        select(
+            found.c.user_id,
+            found.c.currency_code,
+            found.c.mark,
+            found.c.after_sequence,
+            entries.c.created_at,
+        )
         .outerjoin(entries, _is_entry(entries, found, found.c.low + 1))
         .where(found.c.low == found.c.high)
     )
     return {
-        Outlay(AccountKey(user_id, code), outflow_minor): time
-        for user_id, code, outflow_minor, time in connection.execute(statement)
+        Outlay(AccountKey(user_id, code), outflow_minor, after_sequence): time
+        for user_id, code, outflow_minor, after_sequence, time in connection.execute(statement)
     }
 
 
 def _bisection(
-    marks: Sequence[Moment] | Sequence[Outlay], along: Column[int], *, includes_mark: bool
+    marks: Sequence[tuple[str, str, int, int]], along: Column[int], *, includes_mark: bool
 ) -> CTE:
-    """Narrow `low … high`, how many entries can be before each mark on a rising column, to one."""
+    """
+    Narrow `low … high`, how many entries can be before each mark on a rising column, to one.
+
+    Args:
+        marks: User id, currency code, mark, and the entry after which to look.
+
+        along: The column.
+
+        includes_mark: Whether an entry that is at the mark is before it.
+    """
     wanted = (
         values(
             column("user_id", Text),
             column("currency_code", Text),
             column("mark", BigInteger),
+            column("after_sequence", BigInteger),
             name="wanted",
         )
-        .data([(*key, mark) for key, mark in marks])
+        .data(list(marks))
         .cte("wanted")
     )
     search = (
@@ -108,7 +132,8 @@ def _bisection(
             wanted.c.user_id,
             wanted.c.currency_code,
             wanted.c.mark,
-            cast(0, BigInteger).label("low"),
+            wanted.c.after_sequence,
+            cast(wanted.c.after_sequence, BigInteger).label("low"),
             accounts.c.sequence.label("high"),
         )
         .join(
@@ -127,6 +152,7 @@ def _bisection(
             search.c.user_id,
             search.c.currency_code,
             search.c.mark,
+            search.c.after_sequence,
             case((is_before, middle), else_=search.c.low),
             case((is_before, search.c.high), else_=middle - 1),
         )

@@ -5,28 +5,20 @@ Nothing that must be right rests on triggers, advisory locks, sequences, deferra
 NOTIFY.
 """
 
-import functools
 import io
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
 import psycopg2
 from psycopg2 import errorcodes
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class)
 from sqlalchemy import (
     ARRAY,
-    JSON,
     URL,
     BigInteger,
-    ClauseElement,
-    Column,
     ColumnElement,
     Connection,
     Engine,
-    LargeBinary,
     Table,
     Text,
     Uuid,
@@ -41,22 +33,26 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414 (of the dialect)
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
+from wallet_service.storage.copy_text import copy_into, copy_lines
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
+from wallet_service.storage.prepared import (
+    Prepared,
+    array,
+    bytes_array,
+    driver_cursor,
+    text_array,
+)
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, transactions
 
 _VERSION_MIN = 14_00_00
 _BYTEA_OID = 17
 _UUID_OID = 2950
-#: PREPARE numbers its parameters: $1, $2, …
-_NUMBERED = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 #: Everything but an audit looks rows up by their keys. A plan made while a table was small, and
 #: kept since, must not read all of it.
 _BY_KEY = {
@@ -161,54 +157,6 @@ def begin_snapshot(connection: Connection) -> Connection:
     return snapshot
 
 
-class _Prepared:
-    """A statement that each connection parses and plans only once."""
-
-    def __init__(self, name: str, statement: ClauseElement) -> None:
-        compiled = statement.compile(dialect=_NUMBERED)
-        assert isinstance(compiled, SQLCompiler)
-        parameters = compiled.positiontup or []
-        self._name = name
-        self._parameters = parameters
-        self._prepare = f"PREPARE {name} AS {compiled}"
-        self._execute = f"EXECUTE {name}({', '.join(['%s'] * len(parameters))})"
-
-    def run(self, connection: Connection, **parameters: str) -> list[tuple[Any, ...]]:
-        """Execute it; return what it found."""
-        with _driver_cursor(connection, self._name) as cursor:
-            if self._name not in connection.info:
-                cursor.execute(self._prepare)
-                connection.info[self._name] = True
-            cursor.execute(self._execute, [parameters[name] for name in self._parameters])
-            return cursor.fetchall() if cursor.description else []
-
-
-@contextmanager
-def _driver_cursor(connection: Connection, what: str) -> Iterator[Cursor]:
-    """Lend a cursor of the driver; its errors look like those of all other statements."""
-    driver_connection = connection.connection.driver_connection
-    assert isinstance(driver_connection, psycopg2.extensions.connection)
-    try:
-        with driver_connection.cursor() as cursor:
-            yield cursor
-    except psycopg2.Error as error:
-        raise DBAPIError(what, None, error) from error
-
-
-def _array(values: Iterable[object]) -> str:
-    """Write numbers or ids as an array's text (PostgreSQL manual, section 8.15.2)."""
-    return "{" + ",".join(map(str, values)) + "}"
-
-
-def _text_array(values: Iterable[str]) -> str:
-    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return '{"' + '","'.join(quoted) + '"}'
-
-
-def _bytes_array(values: Iterable[bytes]) -> str:
-    return _text_array("\\x" + value.hex() for value in values)
-
-
 _wanted = (
     func.unnest(
         bindparam("user_ids", type_=ARRAY(Text)), bindparam("currency_codes", type_=ARRAY(Text))
@@ -226,12 +174,12 @@ _WANTED_ACCOUNTS = select(accounts).join(
 _SORTED_ACCOUNTS = _WANTED_ACCOUNTS.order_by(accounts.c.user_id, accounts.c.currency_code)
 
 #: One lock per account, taken in the order of the key on every server: nobody waits in a circle.
-_LOCK_ACCOUNTS = _Prepared("lock_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts))
-_LOCK_FREE_ACCOUNTS = _Prepared(
+_LOCK_ACCOUNTS = Prepared("lock_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts))
+_LOCK_FREE_ACCOUNTS = Prepared(
     "lock_free_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
 )
-_FIND_ACCOUNTS = _Prepared("find_accounts", _WANTED_ACCOUNTS)
-_FIND_TRANSACTIONS = _Prepared(
+_FIND_ACCOUNTS = Prepared("find_accounts", _WANTED_ACCOUNTS)
+_FIND_TRANSACTIONS = Prepared(
     "find_transactions",
     select(transactions).where(
         transactions.c.transaction_id == any_(bindparam("ids", type_=ARRAY(Uuid)))
@@ -252,17 +200,17 @@ def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequenc
 
 
 def _accounts(
-    connection: Connection, statement: _Prepared, keys: Sequence[AccountKey]
+    connection: Connection, statement: Prepared, keys: Sequence[AccountKey]
 ) -> Sequence[Sequence[Any]]:
     user_ids, currency_codes = zip(*keys, strict=True)
     return statement.run(
-        connection, user_ids=_text_array(user_ids), currency_codes=_text_array(currency_codes)
+        connection, user_ids=text_array(user_ids), currency_codes=text_array(currency_codes)
     )
 
 
 def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
     """Read the recorded transactions among some ids."""
-    return _FIND_TRANSACTIONS.run(connection, ids=_array(ids))
+    return _FIND_TRANSACTIONS.run(connection, ids=array(ids))
 
 
 _moved = (
@@ -277,7 +225,7 @@ _moved = (
     .render_derived()
 )
 
-_UPDATE_ACCOUNTS = _Prepared(
+_UPDATE_ACCOUNTS = Prepared(
     "update_accounts",
     update(accounts)
     .where(
@@ -291,56 +239,21 @@ _UPDATE_ACCOUNTS = _Prepared(
 def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
     """Overwrite what moves on locked accounts, all in one statement."""
     columns = {
-        name: _array([getattr(account, name) for account in changed]) for name in MOVING_COLUMNS
+        name: array([getattr(account, name) for account in changed]) for name in MOVING_COLUMNS
     }
-    columns["head_hash"] = _bytes_array(account.head_hash for account in changed)
+    columns["head_hash"] = bytes_array(account.head_hash for account in changed)
     _UPDATE_ACCOUNTS.run(
         connection,
-        user_ids=_text_array(account.user_id for account in changed),
-        currency_codes=_text_array(account.currency_code for account in changed),
+        user_ids=text_array(account.user_id for account in changed),
+        currency_codes=text_array(account.currency_code for account in changed),
         **columns,
     )
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows by COPY, the cheapest way in for one as for a thousand."""
-    columns = map(_copy_column, table.columns, zip(*rows, strict=True))
-    lines = "\n".join(map("\t".join, zip(*columns, strict=True)))
-    with _driver_cursor(connection, f"COPY {table.name}") as cursor:
-        cursor.copy_expert(_copy_into(table), io.StringIO(lines))
-
-
-@functools.cache
-def _copy_into(table: Table) -> str:
-    return f"COPY {table.name} ({', '.join(table.columns.keys())}) FROM STDIN"
-
-
-_COPY_NULL = r"\N"
-_COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-_NEEDS_ESCAPE = re.compile(r"[\\\t\n\r]")
-
-
-def _copy_column(column: Column[Any], values: Sequence[Any]) -> Sequence[str]:
-    """Write a column's values as COPY's text format wants them (PostgreSQL manual, COPY)."""
-    if isinstance(column.type, JSON):
-        values = [value or None for value in values]
-    if None not in values:
-        return _copy_texts(column, values)
-    texts = iter(_copy_texts(column, [value for value in values if value is not None]))
-    return [_COPY_NULL if value is None else next(texts) for value in values]
-
-
-def _copy_texts(column: Column[Any], values: Sequence[Any]) -> Sequence[str]:
-    match column.type:
-        case BigInteger():
-            return list(map(str, values))
-        case LargeBinary():
-            return [r"\\x" + value.hex() for value in values]
-        case JSON():
-            values = [orjson.dumps(value).decode() for value in values]
-    if _NEEDS_ESCAPE.search("".join(values)):
-        return [value.translate(_COPY_ESCAPES) for value in values]
-    return values
+    with driver_cursor(connection, f"COPY {table.name}") as cursor:
+        cursor.copy_expert(copy_into(table), io.StringIO(copy_lines(table, rows)))
 
 
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:

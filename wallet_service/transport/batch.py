@@ -1,16 +1,27 @@
 """Batches: many requests of the other methods in one call, and what became of each."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
 from wallet_service.engine.execute import Result, Submission
 from wallet_service.ledger.books import Outcome
-from wallet_service.ledger.commands import Command
+from wallet_service.ledger.commands import (
+    CaptureHold,
+    Command,
+    CreateHold,
+    Deposit,
+    ReverseTransaction,
+    Transfer,
+    VoidHold,
+    Withdraw,
+)
 from wallet_service.ledger.errors import (
     BatchRefused,
+    InvalidRequest,
     NotAllowed,
+    PermissionDenied,
     ValidationFailed,
     Violation,
     WalletError,
@@ -22,6 +33,16 @@ from wallet_service.transport.status import status_of
 from wallet_service.transport.validation import Validation
 
 OPERATIONS_MAX = 1000
+
+_NAMES: dict[type[Command], str] = {
+    Deposit: "deposit",
+    Withdraw: "withdraw",
+    Transfer: "transfer",
+    CreateHold: "create_hold",
+    CaptureHold: "capture_hold",
+    VoidHold: "void_hold",
+    ReverseTransaction: "reverse_transaction",
+}
 
 Read = Callable[[Any, Caller, str], Command]
 
@@ -41,7 +62,7 @@ def submission_of(
     if not 1 <= count <= OPERATIONS_MAX:
         text = f"must be 1 to {OPERATIONS_MAX}, not {count}"
         raise ValidationFailed([Violation("operations", text)])
-    readers: dict[str, Read] = {
+    read: dict[str, Read] = {
         "deposit": decoder.deposit,
         "withdraw": decoder.withdraw,
         "transfer": decoder.transfer,
@@ -57,10 +78,14 @@ def submission_of(
         if name is None:
             violation = Violation(f"operations[{index}]", "must be one of the requests")
             raise ValidationFailed([violation])
-        if name == "deposit" and not (self_deposit or caller.acts_for_any):
-            raise NotAllowed(why="here only services deposit, not users themselves")
         prefix = f"operations[{index}].{name}."
-        command = readers[name](getattr(operation, name), caller, prefix)
+        try:
+            if name == "deposit" and not (self_deposit or caller.acts_for_any):
+                raise NotAllowed(why="here only services deposit, not users themselves")
+            command = read[name](getattr(operation, name), caller, prefix)
+        except PermissionDenied as error:
+            error.values["failed_index"] = index
+            raise
         _check_fits(command, seen, prefix)
         seen.add(command.request_id)
         commands.append(command)
@@ -88,15 +113,24 @@ def response_of(
     """
     if submission.is_atomic:
         for index, result in enumerate(results):
-            _raise_for_batch(index, result)
+            _raise_for_batch(index, result, submission.commands)
     response = ExecuteBatchResponse()
-    for command, result in zip(submission.commands, results, strict=True):
-        _fill_result(response.results.add(), command, result, caller)
+    for index, (command, result) in enumerate(zip(submission.commands, results, strict=True)):
+        message = response.results.add()
+        if isinstance(result, Outcome):
+            _fill_result(message, command, result, caller)
+        elif isinstance(result, WalletError):
+            message.error.CopyFrom(status_of(_placed(result, index, command)))
+        else:
+            raise result
     return response
 
 
-def _raise_for_batch(index: int, result: Result) -> None:
+def _raise_for_batch(index: int, result: Result, commands: Sequence[Command]) -> None:
     """Raise for the operation that an atomic batch was refused for."""
+    if isinstance(result, WalletError):
+        failed_index = int(result.values.get("failed_index", index))
+        raise _placed(result, failed_index, commands[failed_index])
     if isinstance(result, Exception):
         raise result
     refusal = result.transaction.refusal
@@ -106,24 +140,35 @@ def _raise_for_batch(index: int, result: Result) -> None:
         raise BatchRefused(failed_index=index, failed_reason=refusal.reason)
 
 
+def _placed(error: WalletError, index: int, command: Command) -> WalletError:
+    """Name the fields of an operation as they stand in the batch."""
+    prefix = f"operations[{index}].{_NAMES[type(command)]}."
+    if isinstance(error, ValidationFailed):
+        violations = [
+            Violation(prefix + violation.field, violation.description)
+            for violation in error.violations
+        ]
+        placed = ValidationFailed(violations)
+        placed.values |= error.values
+        return placed
+    if isinstance(error, InvalidRequest):
+        error.values["field"] = f"{prefix}{error.values['field']}"
+    return error
+
+
 def _fill_result(
-    message: ExecuteBatchResponse.Result, command: Command, result: Result, caller: Caller
+    message: ExecuteBatchResponse.Result, command: Command, outcome: Outcome, caller: Caller
 ) -> None:
-    if isinstance(result, Outcome):
-        message.replayed = result.is_replayed
-        refusal = result.transaction.refusal
-        if refusal:
-            refusal.values["transaction_id"] = result.transaction.transaction_id
-            message.error.CopyFrom(status_of(refusal))
-            return
-        viewed = viewpoint(command, result)
-        encode.fill_transaction(message.transaction, result, caller, viewed=viewed)
-        if result.hold:
-            message.hold.CopyFrom(encode.hold(result.hold))
-    elif isinstance(result, WalletError):
-        message.error.CopyFrom(status_of(result))
-    else:
-        raise result
+    message.replayed = outcome.is_replayed
+    refusal = outcome.transaction.refusal
+    if refusal:
+        refusal.values["transaction_id"] = outcome.transaction.transaction_id
+        message.error.CopyFrom(status_of(refusal))
+        return
+    viewed = viewpoint(command, outcome)
+    encode.fill_transaction(message.transaction, outcome, caller, viewed=viewed)
+    if outcome.hold:
+        message.hold.CopyFrom(encode.hold(outcome.hold))
 
 
 def viewpoint(command: Command, outcome: Outcome) -> str:

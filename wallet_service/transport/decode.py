@@ -214,14 +214,13 @@ def capture_hold(request: CaptureHoldRequest, caller: Caller, prefix: str = "") 
     validation = Validation(prefix)
     validation.transaction_id("hold_id", request.hold_id)
     validation.user_id("to_user_id", request.to_user_id, may_be_empty=True)
-    amount_minor, currency_code = part_of(validation, request)
-    condition = condition_of(validation, request, currency_code)
+    part = part_of(validation, request)
+    condition = condition_of(validation, request, part["currency_code"])
     common = common_fields(validation, request, caller)
     validation.finish()
     return CaptureHold(
         hold_id=request.hold_id.lower(),
-        amount_minor=amount_minor,
-        currency_code=currency_code,
+        **part,
         to_user_id=request.to_user_id or None,
         keep_remainder=request.keep_remainder,
         condition=condition,
@@ -245,14 +244,13 @@ def reverse_transaction(
     """Read a reversal; its currency is the original's."""
     validation = Validation(prefix)
     validation.transaction_id("transaction_id", request.transaction_id)
-    amount_minor, currency_code = part_of(validation, request)
-    condition = condition_of(validation, request, currency_code)
+    part = part_of(validation, request)
+    condition = condition_of(validation, request, part["currency_code"])
     common = common_fields(validation, request, caller)
     validation.finish()
     return ReverseTransaction(
         original_id=request.transaction_id.lower(),
-        amount_minor=amount_minor,
-        currency_code=currency_code,
+        **part,
         condition=condition,
         validate_only=request.validate_only,
         **common,

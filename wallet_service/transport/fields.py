@@ -1,7 +1,7 @@
 """Readers of fields that several requests share; each notes in a `Validation` what is wrong."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -62,10 +62,18 @@ def not_oneself(user_id: str, to_user_id: str, prefix: str) -> str:
     return user_id
 
 
+class Part(TypedDict):
+    """How much of a hold or original is meant, and the currency that was named, if any, where."""
+
+    amount_minor: int | None
+    currency_code: str | None
+    currency_field: str
+
+
 def part_of(
     validation: Validation, request: CaptureHoldRequest | ReverseTransactionRequest
-) -> tuple[int | None, str | None]:
-    """Read how much of a hold or original is meant, absent: all that is left; and its currency."""
+) -> Part:
+    """Read how much of a hold or original is meant; absent: all that is left."""
     condition = request.condition
     sums = {
         "amount": request.amount,
@@ -73,13 +81,15 @@ def part_of(
         "condition.balance_after_at_least": condition.balance_after_at_least,
     }
     named = {field: money.currency_code for field, money in sums.items() if money.currency_code}
-    field, currency_code = next(iter(named.items()), (None, None))
-    if field and currency_code:
-        validation.currency_code(f"{field}.currency_code", currency_code)
-    if not request.HasField("amount"):
-        return None, currency_code
-    validation.amount_minor("amount.minor_units", request.amount.minor_units)
-    return request.amount.minor_units, currency_code
+    name, currency_code = next(iter(named.items()), ("amount", None))
+    field = f"{name}.currency_code"
+    if currency_code:
+        validation.currency_code(field, currency_code)
+    amount_minor = None
+    if request.HasField("amount"):
+        amount_minor = request.amount.minor_units
+        validation.amount_minor("amount.minor_units", amount_minor)
+    return Part(amount_minor=amount_minor, currency_code=currency_code, currency_field=field)
 
 
 def condition_of(

@@ -56,7 +56,8 @@ def run(engine: GroupCommit, command: Command) -> Outcome:
     call.is_replayed = outcome.is_replayed
     refusal = outcome.transaction.refusal
     if refusal:
-        refusal.values["transaction_id"] = outcome.transaction.transaction_id
+        if not command.validate_only:
+            refusal.values["transaction_id"] = outcome.transaction.transaction_id
         raise refusal
     return outcome
 
@@ -170,12 +171,18 @@ class WalletServicer(WalletReads):
         self, request: WatchTransactionsRequest, context: grpc.ServicerContext
     ) -> Iterator[WatchTransactionsResponse]:
         """Send what moves on an account as it is committed."""
-        caller = current_call().caller
-        key = self._decoder.account(request, caller)
+        call = current_call()
+        key = self._decoder.account(request, call.caller)
+        after_sequence = request.after_sequence
         validation = Validation()
-        validation.not_negative("after_sequence", request.after_sequence)
+        validation.not_negative("after_sequence", after_sequence)
         validation.finish()
-        return self._watches.stream(caller, key, request.after_sequence, context)
+        if after_sequence:
+            sequence = self._balances.ask(key, deadline=call.deadline).sequence
+            text = f"the account has no entry {after_sequence} yet"
+            validation.require("after_sequence", text, holds=after_sequence <= sequence)
+            validation.finish()
+        return self._watches.stream(call.caller, key, after_sequence, context)
 
     def _run(self, command: Command, response: _WriteResponse) -> None:
         """Have a command carried out and write what became of it into its response."""

@@ -7,19 +7,17 @@ import grpc
 import uuid_utils
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from wallet_client.errors import error_from
+from wallet_client.coalesce import Coalescer
+from wallet_client.errors import RETRYABLE, error_from
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
+from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 
-_RETRYABLE = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,  # by a server that stopped, in a rare moment
-}
 _OPTIONS = [
     ("grpc.enable_retries", 0),  # retries are made here, where the request id is kept
     ("grpc.keepalive_time_ms", 30_000),
+    # A full page of transactions with full labels.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 ]
 
@@ -65,6 +63,9 @@ class Connection:
         timeout_s: The deadline of each try, in seconds.
 
         attempts_max: Tries in all, where the service was unavailable, busy or too slow.
+
+        coalesce: Gather the writes that many threads make within a millisecond, and send them as
+            one batch: more throughput, and a millisecond more of latency.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Connection:
         root_certificates: bytes | None = None,
         timeout_s: float = 5.0,
         attempts_max: int = 5,
+        coalesce: bool = False,
     ) -> None:
         self._token = token if callable(token) else lambda: token
         self._renews_token = callable(token)
@@ -88,6 +90,7 @@ class Connection:
             self._channel = grpc.secure_channel(target, credentials, _OPTIONS)
         self._service = WalletServiceStub(self._channel)
         self._admin = WalletAdminServiceStub(self._channel)
+        self._coalescer = Coalescer(self._execute) if coalesce else None
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +117,18 @@ class Connection:
             raise error_from(error, request_id=request_id) from error
         return response
 
+    def _write(self, method: Callable[..., _Response], request: Any) -> _Response:
+        """Send a write by itself, or with those of other threads if that was chosen."""
+        if self._coalescer is None or request.validate_only:
+            return self._call(method, request)
+        response: _Response = self._coalescer.call(
+            request, alone=lambda: self._call(method, request)
+        )
+        return response
+
+    def _execute(self, request: ExecuteBatchRequest) -> ExecuteBatchResponse:
+        return self._call(self._service.ExecuteBatch, request)
+
     def _rows(self, method: Callable[..., Any], request: Any, field: str) -> Iterator[Any]:
         """Yield the rows of a listing, asking for its pages as they are needed."""
         while True:
@@ -135,4 +150,4 @@ def may_succeed_later(error: BaseException) -> bool:
     if not isinstance(error, grpc.RpcError):
         return False
     failure = error_from(error)
-    return failure.code in _RETRYABLE or failure.reason == "OVERLOADED"
+    return failure.code in RETRYABLE or failure.reason == "OVERLOADED"

@@ -46,6 +46,15 @@ from grpc_status import rpc_status
 _DOMAIN = "wallet.v1"
 
 
+#: What another try with the same request may mend.
+RETRYABLE = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,  # by a server that stopped, in a rare moment
+}
+
+
 class WalletError(Exception):
     """
     A call failed.
@@ -291,10 +300,12 @@ def error_from(error: grpc.RpcError, *, request_id: str = "") -> WalletError:
     return _typed(code, status, request_id=request_id)
 
 
-def error_from_status(status: Status) -> WalletError:
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def error_from_status(status: Status, *, request_id: str = "") -> WalletError:
     """Make the typed error of one operation of a batch."""
-    codes = {code.value[0]: code for code in grpc.StatusCode}
-    return _typed(codes[status.code], status)
+    return _typed(_CODES[status.code], status, request_id=request_id)
 
 
 def _typed(code: grpc.StatusCode, status: Status, *, request_id: str = "") -> WalletError:

@@ -7,6 +7,7 @@ from typing import Unpack
 from google.protobuf.duration_pb2 import Duration
 
 from wallet_client.connection import Connection, WriteOptions, new_request_id, with_request_id
+from wallet_client.operations import Operation, batch_of
 from wallet_client.v1.types_pb2 import (
     AMOUNT_MODE_EXACT,
     AMOUNT_MODE_UP_TO,
@@ -20,7 +21,6 @@ from wallet_client.v1.wallet_service_pb2 import (
     CreateHoldResponse,
     DepositRequest,
     DepositResponse,
-    ExecuteBatchRequest,
     ExecuteBatchResponse,
     ReverseTransactionRequest,
     ReverseTransactionResponse,
@@ -31,27 +31,6 @@ from wallet_client.v1.wallet_service_pb2 import (
     WithdrawRequest,
     WithdrawResponse,
 )
-
-#: What a batch is made of: requests of the other methods.
-Operation = (
-    DepositRequest
-    | WithdrawRequest
-    | TransferRequest
-    | CreateHoldRequest
-    | CaptureHoldRequest
-    | VoidHoldRequest
-    | ReverseTransactionRequest
-)
-
-_FIELDS: dict[type[Operation], str] = {
-    DepositRequest: "deposit",
-    WithdrawRequest: "withdraw",
-    TransferRequest: "transfer",
-    CreateHoldRequest: "create_hold",
-    CaptureHoldRequest: "capture_hold",
-    VoidHoldRequest: "void_hold",
-    ReverseTransactionRequest: "reverse_transaction",
-}
 
 
 class MoneyCalls(Connection):
@@ -71,7 +50,7 @@ class MoneyCalls(Connection):
             amount=Money(currency_code=currency_code, minor_units=amount_minor),
             **with_request_id(options),
         )
-        return self._call(self._service.Deposit, request)
+        return self._write(self._service.Deposit, request)
 
     def withdraw(
         self,
@@ -109,7 +88,7 @@ class MoneyCalls(Connection):
             condition=condition,
             **with_request_id(options),
         )
-        return self._call(self._service.Withdraw, request)
+        return self._write(self._service.Withdraw, request)
 
     def transfer(
         self,
@@ -153,7 +132,7 @@ class MoneyCalls(Connection):
             condition=condition,
             **with_request_id(options),
         )
-        return self._call(self._service.Transfer, request)
+        return self._write(self._service.Transfer, request)
 
     def create_hold(
         self,
@@ -199,7 +178,7 @@ class MoneyCalls(Connection):
             condition=condition,
             **with_request_id(options),
         )
-        return self._call(self._service.CreateHold, request)
+        return self._write(self._service.CreateHold, request)
 
     def capture_hold(
         self,
@@ -238,12 +217,12 @@ class MoneyCalls(Connection):
             condition=condition,
             **with_request_id(options),
         )
-        return self._call(self._service.CaptureHold, request)
+        return self._write(self._service.CaptureHold, request)
 
     def void_hold(self, hold_id: str, **options: Unpack[WriteOptions]) -> VoidHoldResponse:
         """Release what a hold still reserves."""
         request = VoidHoldRequest(hold_id=hold_id, **with_request_id(options))
-        return self._call(self._service.VoidHold, request)
+        return self._write(self._service.VoidHold, request)
 
     def reverse(
         self,
@@ -267,7 +246,7 @@ class MoneyCalls(Connection):
             condition=condition,
             **with_request_id(options),
         )
-        return self._call(self._service.ReverseTransaction, request)
+        return self._write(self._service.ReverseTransaction, request)
 
     def execute(self, operations: Sequence[Operation], *, atomic: bool) -> ExecuteBatchResponse:
         """
@@ -282,8 +261,6 @@ class MoneyCalls(Connection):
         Raises:
             BatchRefused: The batch is atomic, and the operation `failed_index` was refused.
         """
-        request = ExecuteBatchRequest(atomic=atomic)
         for operation in operations:
             operation.request_id = operation.request_id or new_request_id()
-            getattr(request.operations.add(), _FIELDS[type(operation)]).CopyFrom(operation)
-        return self._call(self._service.ExecuteBatch, request)
+        return self._execute(batch_of(operations, atomic=atomic))

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from wallet_client.connection import Connection, may_succeed_later
-from wallet_client.errors import TokenExpired, error_from
+from wallet_client.errors import TokenExpired, TooManyStreams, error_from
 from wallet_client.v1.types_pb2 import Balance, Hold, HoldState, Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
     GetBalanceRequest,
@@ -20,6 +20,7 @@ from wallet_client.v1.wallet_service_pb2 import (
     ListHoldsRequest,
     ListTransactionsRequest,
     WatchTransactionsRequest,
+    WatchTransactionsResponse,
 )
 
 _PAUSE_S_MAX = 5.0
@@ -168,25 +169,30 @@ class ReadCalls(Connection):
             user_id=user_id, currency_code=currency_code, after_sequence=after_sequence
         )
         failures = 0
+        was_served = False
         while True:
             try:
-                for transaction in self._watch_once(request):
-                    failures = 0
-                    yield transaction
-                    request.after_sequence = transaction.entry.sequence
+                for event in self._events(request):
+                    failures, was_served = 0, True
+                    if event.WhichOneof("event") == "transaction":
+                        yield event.transaction
+                        request.after_sequence = event.transaction.entry.sequence
             except grpc.RpcError as error:
-                if not self._may_resume(error):
-                    raise error_from(error) from error
                 failures += 1
-                time.sleep(random.uniform(0.0, min(_PAUSE_S_MAX, 0.05 * 2**failures)))  # noqa: S311
+                is_full = isinstance(error_from(error), TooManyStreams)
+                # Where streams broke off together, they find room again once others have given up.
+                may_wait = is_full and (was_served or failures < self._attempts_max)
+                if not (may_wait or self._may_resume(error)):
+                    raise error_from(error) from error
+                was_served = was_served or not is_full
+                pause_s_max = min(_PAUSE_S_MAX, 0.05 * 2 ** min(failures, 10))
+                time.sleep(random.uniform(0.0, pause_s_max))  # noqa: S311 (no secret)
 
-    def _watch_once(self, request: WatchTransactionsRequest) -> Iterator[Transaction]:
+    def _events(self, request: WatchTransactionsRequest) -> Iterator[WatchTransactionsResponse]:
         """Yield what one stream sends until it breaks off."""
         stream = self._service.WatchTransactions(request, metadata=self._metadata())
         try:
-            for event in stream:
-                if event.WhichOneof("event") == "transaction":
-                    yield event.transaction
+            yield from stream
         finally:
             stream.cancel()
 

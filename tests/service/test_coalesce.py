@@ -1,0 +1,130 @@
+"""Calls of many threads, sent as batches: each gets what it would have got by itself."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from harness.tokens import service_token
+from wallet_client import InsufficientFunds, InvalidRequest, Wallet, WalletError
+from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE
+from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
+
+THREADS = 16
+FUNDS_MINOR = 1000
+
+
+@pytest.fixture
+def wallet(target: str) -> Iterator[Wallet]:
+    """A client that gathers calls, on a server where alice and bob have money."""
+    with Wallet(target, service_token(), plaintext=True, coalesce=True) as client:
+        for user_id in ("alice", "bob"):
+            client.deposit(FUNDS_MINOR, user_id=user_id)
+        yield client
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Call from as many threads at one instant; return what each got, errors too."""
+    barrier = Barrier(len(calls))
+
+    def call(one: Callable[[], Any]) -> Any:
+        barrier.wait()
+        try:
+            return one()
+        except WalletError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))
+
+
+def posted(wallet: Wallet, user_id: str) -> int:
+    return wallet.balance(user_id=user_id).posted.minor_units
+
+
+def test_calls_of_many_threads_travel_together_and_each_gets_its_own_answer(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def execute(request: ExecuteBatchRequest) -> ExecuteBatchResponse:
+        sizes.append(len(request.operations))
+        return sent(request)
+
+    sent = wallet._execute
+    monkeypatch.setattr(wallet._coalescer, "_execute", execute)
+
+    def pay(amount_minor: int) -> Callable[[], Any]:
+        return lambda: wallet.transfer("bob", amount_minor, user_id="alice")
+
+    answers = at_once(*(pay(number) for number in range(1, THREADS + 1)))
+
+    amounts = [answer.transaction.amount.minor_units for answer in answers]
+    assert amounts == list(range(1, THREADS + 1))
+    assert posted(wallet, "alice") == FUNDS_MINOR - sum(amounts)
+    assert max(sizes) > 1
+
+
+def test_every_kind_of_write_is_answered_as_by_itself(wallet: Wallet) -> None:
+    hold, kept = (wallet.create_hold(10, user_id="alice").hold for _ in range(2))
+    paid = wallet.transfer("bob", 5, user_id="alice").transaction
+
+    withdrawn, captured, voided, held, back = at_once(
+        lambda: wallet.withdraw(20, user_id="bob"),
+        lambda: wallet.capture_hold(hold.hold_id, to_user_id="bob"),
+        lambda: wallet.void_hold(kept.hold_id),
+        lambda: wallet.create_hold(30, user_id="alice"),
+        lambda: wallet.reverse(paid.transaction_id),
+    )
+
+    assert withdrawn.transaction.amount.minor_units == 20
+    assert captured.hold.captured.minor_units == 10
+    assert voided.hold.hold_id == kept.hold_id
+    assert held.hold.state == HOLD_STATE_ACTIVE
+    assert back.transaction.reversal_of == paid.transaction_id
+    assert posted(wallet, "alice") == FUNDS_MINOR - 10
+    assert posted(wallet, "bob") == FUNDS_MINOR - 20 + 10
+
+
+def test_a_refusal_or_a_mistake_is_its_own_threads_alone(wallet: Wallet) -> None:
+    calls = [lambda: wallet.transfer("bob", 1, user_id="alice")] * THREADS
+    calls[3] = lambda: wallet.transfer("bob", 10**9, user_id="alice")
+    calls[7] = lambda: wallet.transfer("bob", 0, user_id="alice")
+
+    answers = at_once(*calls)
+
+    assert isinstance(answers[3], InsufficientFunds)
+    assert answers[3].available_minor >= FUNDS_MINOR - THREADS
+    assert isinstance(answers[7], InvalidRequest)
+    assert answers[7].fields.keys() == {"amount.minor_units"}
+    others = [answer for index, answer in enumerate(answers) if index not in {3, 7}]
+    assert [answer.transaction.amount.minor_units for answer in others] == [1] * (THREADS - 2)
+    assert posted(wallet, "alice") == FUNDS_MINOR - (THREADS - 2)
+
+
+def test_the_same_request_of_many_threads_takes_effect_once(wallet: Wallet) -> None:
+    answers = at_once(
+        *[lambda: wallet.transfer("bob", 7, user_id="alice", request_id="same")] * THREADS
+    )
+
+    assert len({answer.transaction.transaction_id for answer in answers}) == 1
+    assert sorted(answer.replayed for answer in answers) == [False] + [True] * (THREADS - 1)
+    assert posted(wallet, "alice") == FUNDS_MINOR - 7
+
+
+def test_what_is_only_asked_moves_nothing(wallet: Wallet) -> None:
+    answers = at_once(*[lambda: wallet.transfer("bob", 7, user_id="alice", validate_only=True)] * 4)
+
+    assert {answer.transaction.amount.minor_units for answer in answers} == {7}
+    assert posted(wallet, "alice") == FUNDS_MINOR
+
+
+def test_where_nobody_answers_every_thread_is_told(wallet: Wallet) -> None:
+    wallet.close()
+    with Wallet(
+        "127.0.0.1:1", "token", plaintext=True, coalesce=True, attempts_max=1, timeout_s=1
+    ) as lost:
+        answers = at_once(*[lambda: lost.deposit(1)] * 4)
+
+    assert [answer.code.name for answer in answers] == ["UNAVAILABLE"] * 4
