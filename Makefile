@@ -62,8 +62,8 @@ audit: $(VENV)/dev.stamp ## Look for known weaknesses in the dependencies
 	$(BIN)/pip-audit --requirement requirements/dev.txt --require-hashes --disable-pip
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## Measure what group commit brings, as ratios in one run
-	PYTHONPATH=tests $(BIN)/python benchmarks/transfers.py
+bench: $(VENV)/bench.stamp ## Measure where the wallet stands, as ratios in one run (options: BENCH="--help")
+	PYTHONPATH=$(CURDIR)/tests:$(CURDIR) $(BIN)/python -m benchmarks $(BENCH)
 
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## Lock the newest dependencies that fit
@@ -81,4 +81,8 @@ $(VENV)/run.stamp: requirements/run.txt $(PROJECT)
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/bench.stamp: requirements/bench.txt $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/bench.txt
 	@touch $@

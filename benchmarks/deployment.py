@@ -25,7 +25,6 @@ POSTGRES_SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "lz4",
 }
 
 

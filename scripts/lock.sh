@@ -10,3 +10,4 @@ lock() {
 
 lock --upgrade --group build --group dev --output-file requirements/dev.txt
 lock --upgrade --group build --constraint requirements/dev.txt --output-file requirements/run.txt
+lock --upgrade --group bench --constraint requirements/dev.txt --output-file requirements/bench.txt

@@ -60,13 +60,18 @@ class StartedPostgres:
     def admin_url(self) -> str:
         return self._server.get_uri()
 
-    def kill(self) -> None:
-        """Kill the server and all its backends as a crash would."""
+    @property
+    def pid(self) -> int:
         pid = self._server.get_pid()
         assert pid is not None
+        return pid
+
+    def kill(self) -> None:
+        """Kill the server and all its backends as a crash would."""
         import psutil  # noqa: PLC0415 (comes with the wheel)
 
-        victims = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        postmaster = psutil.Process(self.pid)
+        victims = [postmaster, *postmaster.children(recursive=True)]
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
         psutil.wait_procs(victims, timeout=10)

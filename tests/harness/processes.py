@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -67,10 +68,18 @@ class ServerProcess:
     """
     `wallet serve` in a process of its own. Once started it keeps its port, also over restarts.
 
-    Its standard error goes to `server.log` in its directory.
+    Its standard error goes to `server.log` in its directory. `command` is what runs `wallet`.
     """
 
-    def __init__(self, directory: Path, database_url: str, **settings: object) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database_url: str,
+        *,
+        command: Sequence[str] = _WALLET,
+        **settings: object,
+    ) -> None:
+        self._command = command
         self._directory = directory
         chosen = {"listen": f"127.0.0.1:{lasting_port()}", **settings}
         self._environment = wallet_environment(directory, database_url, **chosen)
@@ -101,7 +110,7 @@ class ServerProcess:
             self._environment["WALLET_LISTEN"] = self.target
         with (self._directory / "server.log").open("a") as log:
             self._process = subprocess.Popen(
-                [*_WALLET, "serve"],
+                [*self._command, "serve"],
                 cwd=self._directory,
                 env=self._environment,
                 stdout=subprocess.PIPE,

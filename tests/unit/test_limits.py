@@ -193,9 +193,9 @@ def test_no_time_is_named_where_holds_take_what_is_asked(window: str) -> None:
     before = Outflow(next_at=us(NOW))
     books = limited_books(SpendingLimit(window, 100), before=before, held_minor=60)
 
-    refusal = refused(books, withdraw("1", "alice", 41))
+    values = refused(books, withdraw("1", "alice", 41)).transaction.refusal_values
 
-    assert (refusal.values["remaining"], refusal.values["reset_time"]) == (40, "")
+    assert (values["remaining"], values["reset_time"]) == (40, "")
 
 
 def test_what_was_given_back_makes_room_however_a_sum_is_split() -> None:
@@ -208,7 +208,8 @@ def test_what_was_given_back_makes_room_however_a_sum_is_split() -> None:
     for number in range(4):
         assert reason(decide(split, withdraw(str(number), "alice", 100))) is None
     for books in (at_once, split):
-        assert refused(books, withdraw("more", "alice", 1)).values["remaining"] == 0
+        values = refused(books, withdraw("more", "alice", 1)).transaction.refusal_values
+        assert values["remaining"] == 0
 
 
 @pytest.mark.parametrize("command", [withdraw("1", "alice", 1), transfer("1", ("alice", "bob"), 1)])

@@ -556,7 +556,8 @@ class Hold(message.Message):
 @typing.final
 class SpendingLimit(message.Message):
     """A cap on what leaves an account. Transfers, withdrawals, captures and open
-    holds count as spent; a reversal gives the room back.
+    holds count as spent; what a reversal gives back in the window makes room in it,
+    whenever it had been spent.
     """
 
     DESCRIPTOR: descriptor.Descriptor

@@ -488,7 +488,9 @@ class CaptureHoldRequest(message.Message):
 
     @builtins.property
     def condition(self) -> types_pb2.Condition:
-        """What must hold for it to be carried out."""
+        """What must hold on the payer's account for it to be carried out; only the
+        payer or a service sets it.
+        """
 
     def __init__(
         self,
@@ -805,9 +807,10 @@ class ExecuteBatchRequest(message.Message):
     """
     @builtins.property
     def operations(self) -> containers.RepeatedCompositeFieldContainer[ExecuteBatchRequest.Operation]:
-        """1 to 1000 operations, carried out in this order. Where one of them can never
-        be right or is not the caller's to ask, the whole call fails naming it, and
-        nothing is done.
+        """1 to 1000 operations, carried out in this order. Where one of them is
+        malformed, or names a user whom the caller may not act for, the whole call
+        fails naming it, and nothing is done. What contradicts its own hold or
+        original fails alone, unless the batch is atomic.
         """
 
     def __init__(
