@@ -15,6 +15,8 @@ from wallet_service.ledger.chain import entry_hash, transaction_digest
 from wallet_service.ledger.commands import Arguments, Command, Kind
 from wallet_service.ledger.errors import Refusal
 
+_HASH = Entry._fields.index("hash")
+
 #: What leaves an account by these is spent; what a reversal takes back is not the giver's spending.
 _SPENDING = {Kind.WITHDRAWAL, Kind.TRANSFER, Kind.CAPTURE}
 
@@ -64,7 +66,7 @@ def post(
         source_sequence=debit.sequence + 1 if debit else None,
         target_sequence=credit.sequence + 1 if credit else None,
         # Time never runs backwards along an account, whatever the clocks of its servers say.
-        created_at=max(books.now, *(account.updated_at for account in sides)),
+        created_at=max([books.now, *[account.updated_at for account in sides]]),
     )
     digest = transaction_digest(transaction)
     if debit and command.kind in _SPENDING:
@@ -115,19 +117,19 @@ def _append(
     account.posted_minor += amount_minor
     account.updated_at = transaction.created_at
     entry = Entry(
-        user_id=account.user_id,
-        currency_code=account.currency_code,
-        sequence=account.sequence,
-        transaction_id=transaction.transaction_id,
-        amount_minor=amount_minor,
-        balance_minor=account.posted_minor,
-        hash=b"",
-        created_at=transaction.created_at,
-        outflow_minor=account.outflow_minor,
-        outflow_count=account.outflow_count,
+        account.user_id,
+        account.currency_code,
+        account.sequence,
+        transaction.transaction_id,
+        amount_minor,
+        account.posted_minor,
+        b"",
+        transaction.created_at,
+        account.outflow_minor,
+        account.outflow_count,
     )
     account.head_hash = entry_hash(entry, previous_hash=account.head_hash, digest=digest)
-    return entry._replace(hash=account.head_hash)
+    return Entry._make((*entry[:_HASH], account.head_hash, *entry[_HASH + 1 :]))
 
 
 def _transaction(
