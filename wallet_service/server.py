@@ -171,8 +171,8 @@ class WalletServer:
 
     def stop(self) -> None:
         """Turn new calls away, let those under way end within the grace time, close the pools."""
+        self._admission.is_draining = True  # first: a look at the database may keep health busy
         self._health.stop()
-        self._admission.is_draining = True
         stopped = self._server.stop(self._settings.grace_ms / 1000)
         self._watches.stop()
         self._sweeper.stop()

@@ -68,16 +68,19 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
 
 def _wait_for_signal(*signals: signal.Signals) -> None:
     """Sleep until one of some signals; from then on they have their usual, deadly effect."""
-    received = threading.Event()
+    # A pipe wakes this thread whichever thread the system interrupts, and takes no lock that it
+    # might hold just then.
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
 
-    def note(_number: int, _frame: object) -> None:
+    def restore(_number: int, _frame: object) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
-        received.set()
 
     for each in signals:
-        signal.signal(each, note)
-    received.wait()
+        signal.signal(each, restore)
+    signal.set_wakeup_fd(waker)
+    os.read(woken, 1)
 
 
 @retry(
