@@ -20,8 +20,9 @@ from wallet_service.ledger.money import EXPONENTS
 
 _PREFIX = "WALLET_"
 
-Count = Annotated[int, Field(ge=1)]
-Milliseconds = Annotated[int, Field(ge=1)]
+# What gRPC and PostgreSQL take: signed 32 bits, of which twice a timeout is to fit too.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Milliseconds = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class SettingsError(Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness.authority import issue_certificate
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
-from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.processes import ServerProcess, lasting_port, run_wallet, wallet_environment
 from harness.tokens import token
 from wallet_client import NotAllowed, Wallet
 
@@ -214,6 +214,20 @@ def test_a_database_without_schema_asks_for_migrate(
 
     assert outcome.stdout == ""
     _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "`wallet migrate`")
+
+
+def test_several_workers_start_where_one_has_just_ended(sqlite_url: str, tmp_path: Path) -> None:
+    port = lasting_port()
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
+        with socket.create_connection(("127.0.0.1", port)):
+            listener.accept()[0].close()  # the side that closes first remembers the connection
+
+    address = f"127.0.0.1:{port}"
+    with ServerProcess(tmp_path, sqlite_url, workers=2, listen=address) as server:
+        assert server.target == address
 
 
 def test_migrate_says_that_the_database_does_not_answer(tmp_path: Path, taken_port: int) -> None:
