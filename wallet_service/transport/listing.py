@@ -13,6 +13,9 @@ from wallet_service.transport.validation import Validation
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 1000
 
+#: From here on a page takes no more rows: a client that chose nothing takes messages of 4 MiB.
+PAGE_BYTES_MAX = 3 * 1024 * 1024
+
 
 class _Request(Protocol):
     @property

@@ -34,7 +34,12 @@ from wallet_service.transport import encode
 from wallet_service.transport.decode import Decoder, hold_id_of, transaction_id_of, user_id_of
 from wallet_service.transport.fields import time_us
 from wallet_service.transport.interceptors import current_call
-from wallet_service.transport.listing import line_filter_of, listing_of, page_size_of
+from wallet_service.transport.listing import (
+    PAGE_BYTES_MAX,
+    line_filter_of,
+    listing_of,
+    page_size_of,
+)
 from wallet_service.transport.page_token import Part, make_page_token, read_page_token
 from wallet_service.transport.validation import Validation
 
@@ -138,12 +143,18 @@ class WalletReads(WalletServiceServicer):
         )
         response = ListTransactionsResponse()
         caller = current_call().caller
+        next_after = page.next_after
+        size = 0
         for line in page.lines:
             outcome = Outcome(line.transaction, (line.entry,), is_replayed=False)
             message = response.transactions.add()
             encode.fill_transaction(message, outcome, caller, viewed=key.user_id)
-        if page.next_after is not None:
-            response.next_page_token = make_page_token((page.next_after,), listing)
+            size += message.ByteSize()
+            if size > PAGE_BYTES_MAX and line is not page.lines[-1]:
+                next_after = line.entry.sequence
+                break
+        if next_after is not None:
+            response.next_page_token = make_page_token((next_after,), listing)
         return response
 
     def GetHold(self, request: GetHoldRequest, context: grpc.ServicerContext) -> GetHoldResponse:
@@ -176,8 +187,15 @@ class WalletReads(WalletServiceServicer):
             after=(after[0], after[1]) if after else None,
             row_limit=page_size + 1,
         )
-        token = ""
-        if len(holds) > page_size:
-            last = holds[page_size - 1]
-            token = make_page_token((last.created_at, last.hold_id), listing)
-        return ListHoldsResponse(holds=map(encode.hold, holds[:page_size]), next_page_token=token)
+        response = ListHoldsResponse()
+        size = 0
+        for number, hold in enumerate(holds[:page_size], start=1):
+            message = encode.hold(hold)
+            response.holds.append(message)
+            size += message.ByteSize()
+            is_full = number == page_size or size > PAGE_BYTES_MAX
+            if is_full and number < len(holds):
+                token = make_page_token((hold.created_at, hold.hold_id), listing)
+                response.next_page_token = token
+                break
+        return response
