@@ -310,7 +310,25 @@ def test_operations_that_name_a_hold_are_found_after_their_batch_was_refused(
 
     found = recorded(people.bank, "capture")
     assert (found.refusal_reason, found.kind) == ("BATCH_REFUSED", Transaction.KIND_CAPTURE)
+    assert (found.source_user_id, found.target_user_id) == ("alice", "bob")
+    assert (found.amount.minor_units, found.amount.decimal) == (40, "0.40")
     assert execute(people.bank, operations, atomic=True).outcome == REFUSED
+    assert money_of(people, "alice", "bob") == [(ALICE_MINOR, 100), (BOB_MINOR, 0)]
+
+
+def test_what_a_refused_batch_named_of_strangers_stays_unknown(people: People) -> None:
+    hold_id = hold_of(people.alice, 100, to_user_id="bob").hold_id
+    pay_bob = {"to_user_id": "bob", "amount": rub(1), "request_id": "pay"}
+    capture = {"hold_id": hold_id, "amount": rub(40), "request_id": "capture"}
+    operations = [Operation(transfer=pay_bob), Operation(capture_hold=capture)]
+
+    refused = execute(people.stranger, operations, atomic=True)
+    found = recorded(people.stranger, "capture")
+
+    assert refused.outcome == REFUSED
+    assert (found.refusal_reason, found.kind) == ("BATCH_REFUSED", Transaction.KIND_CAPTURE)
+    assert (found.source_user_id, found.target_user_id, found.hold_id) == ("", "", "")
+    assert not found.HasField("amount")
     assert money_of(people, "alice", "bob") == [(ALICE_MINOR, 100), (BOB_MINOR, 0)]
 
 

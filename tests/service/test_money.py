@@ -1,8 +1,12 @@
 """The origin requirements, through a real server and a real channel."""
 
 import pytest
+from sqlalchemy import update
 from wallet_client import AccountNotFound, InsufficientFunds, Wallet
 from wallet_client.v1.types_pb2 import Transaction
+
+from wallet_service.storage.database import open_database
+from wallet_service.storage.schema import transactions
 
 
 def test_a_balance_starts_at_zero(alice: Wallet) -> None:
@@ -80,3 +84,24 @@ def test_a_withdrawal_takes_money_out(alice: Wallet) -> None:
     with pytest.raises(InsufficientFunds):
         alice.withdraw(201)
     assert alice.balance().posted.minor_units == 200
+
+
+@pytest.mark.parametrize("currency_code", ["", "OLD"])
+def test_what_was_recorded_without_a_current_currency_is_answered(
+    alice: Wallet, bob: Wallet, database_url: str, currency_code: str
+) -> None:
+    bob.deposit(1)
+    alice.deposit(100)
+    with pytest.raises(InsufficientFunds):
+        alice.transfer("bob", 5000, request_id="old")
+    database = open_database(database_url)
+    is_old = transactions.c.request_id == "old"
+    with database.write() as connection:
+        connection.execute(update(transactions).where(is_old).values(currency_code=currency_code))
+    database.close()
+
+    found = alice.transaction(request_id="old")
+
+    assert (found.refusal_reason, found.amount.minor_units) == ("INSUFFICIENT_FUNDS", 5000)
+    assert (found.amount.currency_code, found.amount.decimal) == (currency_code, "")
+    assert (alice.balance().posted.minor_units, bob.balance().posted.minor_units) == (100, 1)

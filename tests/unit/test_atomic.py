@@ -20,7 +20,7 @@ from harness.commands import (
     withdraw,
 )
 
-from wallet_service.ledger.books import Books
+from wallet_service.ledger.books import Books, Outcome
 from wallet_service.ledger.commands import Command
 from wallet_service.ledger.decide import decide, decide_atomic
 from wallet_service.ledger.errors import RequestIdReused
@@ -172,3 +172,107 @@ def test_asking_after_the_deed_tells_of_the_deed() -> None:
 
     assert decide(books, withdraw("1", "alice", 5, validate_only=True)).is_replayed
     assert balances(books)["alice", "RUB"] == (995, 1)
+
+
+def bound(books: Books, command: Command) -> Outcome:
+    """Decide a command in an atomic batch that is refused for another; see that nothing moves."""
+    before = snapshot(books)
+    batch = [withdraw("too much", "alice", 10_000), command]
+
+    outcome = decide_atomic(books, batch)[1]
+
+    assert reason(outcome) == "BATCH_REFUSED"
+    assert snapshot(books) == before
+    again = decide_atomic(books, batch)[1]
+    assert (again.is_replayed, again.transaction) == (True, outcome.transaction)
+    return outcome
+
+
+def about(outcome: Outcome) -> tuple[object, ...]:
+    """Return the parties, currency and amount that were recorded, and what was named."""
+    record = outcome.transaction
+    parties = (record.source_user_id, record.target_user_id)
+    return *parties, record.currency_code, record.amount_minor, record.hold_id or record.reversal_of
+
+
+UNKNOWN = (None, None, "", 0, None)
+HOLD, PAY = transaction_id("caller", "hold"), transaction_id("caller", "pay")
+
+
+def books_of_a_hold_and_a_transfer() -> Books:
+    """Return books in which Alice has reserved a hundred for Bob, and paid him as much."""
+    books = funded_books()
+    decide(books, create_hold("hold", "alice", 100, target="bob"))
+    decide(books, transfer("pay", ("alice", "bob"), 100))
+    return books
+
+
+@pytest.mark.parametrize(
+    ("command", "recorded"),
+    [
+        (capture_hold("1", HOLD, 40, **SERVICE), ("alice", "bob", "RUB", 40, HOLD)),
+        (capture_hold("1", HOLD, caller="bob"), ("alice", "bob", "RUB", 100, HOLD)),
+        (void_hold("1", HOLD, caller="bob"), ("alice", "bob", "RUB", 100, HOLD)),
+        (reverse("1", PAY, 40, **SERVICE), ("bob", "alice", "RUB", 40, PAY)),
+        (reverse("1", PAY, caller="bob"), ("bob", "alice", "RUB", 100, PAY)),
+        (reverse("1", HOLD, 40, **SERVICE), ("bob", "alice", "RUB", 0, HOLD)),
+    ],
+)
+def test_what_a_refused_batch_names_is_recorded_with_its_parties_and_currency(
+    command: Command, recorded: tuple[object, ...]
+) -> None:
+    assert about(bound(books_of_a_hold_and_a_transfer(), command)) == recorded
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        capture_hold("1", HOLD, 40, caller="carol"),
+        void_hold("1", HOLD, caller="carol"),
+        reverse("1", PAY, 40, caller="carol"),
+        capture_hold("1", HOLD, 40, to_user_id="alice", **SERVICE),
+        capture_hold("1", HOLD, 40, currency_code="USD", **SERVICE),
+        reverse("1", PAY, 40, currency_code="USD", **SERVICE),
+        capture_hold("1", transaction_id("caller", "none"), 40, **SERVICE),
+        reverse("1", transaction_id("caller", "none"), 40, **SERVICE),
+    ],
+)
+def test_of_strangers_missing_and_contradicted_things_a_refused_batch_records_nothing(
+    command: Command,
+) -> None:
+    assert about(bound(books_of_a_hold_and_a_transfer(), command)) == UNKNOWN
+
+
+def test_a_capture_of_a_refused_batch_is_repeated_by_the_same_request_only() -> None:
+    books = books_of_a_hold_and_a_transfer()
+    bound(books, capture_hold("1", HOLD, 40, **SERVICE))
+
+    for other in (
+        capture_hold("1", HOLD, 41, **SERVICE),
+        capture_hold("1", HOLD, **SERVICE),
+        capture_hold("1", HOLD, 40, currency_code="USD", **SERVICE),
+    ):
+        with pytest.raises(RequestIdReused):
+            decide(books, other)
+    assert decide(books, capture_hold("1", HOLD, 40, currency_code="RUB", **SERVICE)).is_replayed
+
+
+@pytest.mark.parametrize("posted_first", [True, False])
+def test_what_was_decided_one_by_one_is_a_batch_only_if_all_of_it_was_done(
+    *, posted_first: bool
+) -> None:
+    books = funded_books()
+    done, no, neither = (
+        withdraw(str(amount_minor), "alice", amount_minor) for amount_minor in (5, 10_000, 20_000)
+    )
+    for command in (done, no, neither):
+        decide(books, command)
+    before = snapshot(books), len(books.decided)
+
+    for batch in ([done, no] if posted_first else [no, done], [no, neither]):
+        with pytest.raises(RequestIdReused) as reused:
+            decide_atomic(books, batch)
+        assert reused.value.values["fields"] == "operations"
+
+    assert decide_atomic(books, [done])[0].is_replayed
+    assert (snapshot(books), len(books.decided)) == before

@@ -21,6 +21,7 @@ from wallet_service.ledger.commands import (
     CreateHold,
     Deposit,
     ExpireHold,
+    HoldCommand,
     OpenAccount,
     ReverseTransaction,
     Transfer,
@@ -35,8 +36,9 @@ from wallet_service.ledger.holds import (
     decide_create_hold,
     decide_expire_hold,
     decide_void_hold,
+    hold_movement,
 )
-from wallet_service.ledger.post import NOTHING, Movement, post, refuse
+from wallet_service.ledger.post import Movement, post, refuse
 from wallet_service.ledger.refusals import (
     account_closed,
     account_missing,
@@ -48,7 +50,7 @@ from wallet_service.ledger.refusals import (
     limit_exceeded,
     spending_overflow,
 )
-from wallet_service.ledger.reversals import decide_reverse_transaction
+from wallet_service.ledger.reversals import decide_reverse_transaction, reversal_movement
 
 
 def decide(books: Books, command: Command) -> Outcome:
@@ -135,18 +137,23 @@ def _check_replay(books: Books, commands: Sequence[Command]) -> None:
 
 def _bind(books: Books, command: Command, refusal: BatchRefused) -> Outcome:
     """Bind a request id of a refused batch to the batch's refusal."""
+    return refuse(books, command, _movement_of(books, command), refusal)
+
+
+def _movement_of(books: Books, command: Command) -> Movement:
+    """Tell what a command that was not decided is about, as far as is known before it is."""
+    if isinstance(command, HoldCommand):
+        return hold_movement(books, command)
+    if isinstance(command, ReverseTransaction):
+        return reversal_movement(books, command)
     source: AccountKey | None = getattr(command, "source", None)
     target: AccountKey | None = getattr(command, "target", None)
-    key = source or target
-    if key is None:
-        return refuse(books, command, NOTHING, refusal)
-    movement = Movement(
+    return Movement(
         source_user_id=source and source.user_id,
         target_user_id=target and target.user_id,
-        currency_code=key.currency_code,
+        currency_code=accounts_of(command)[0].currency_code,
         amount_minor=getattr(command, "amount_minor", 0),
     )
-    return refuse(books, command, movement, refusal)
 
 
 def _dispatch(books: Books, command: Command) -> Outcome:  # noqa: C901, PLR0911 (a case each)

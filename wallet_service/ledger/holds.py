@@ -93,15 +93,9 @@ def decide_capture_hold(books: Books, command: CaptureHold) -> Outcome:
     source = books.account(AccountKey(hold.user_id, hold.currency_code))
     target_key = capture_target(hold, command.to_user_id)
     target = books.account(target_key) if target_key else None
-    amount_minor = hold.remaining_minor if command.amount_minor is None else command.amount_minor
+    movement = _capture_of(hold, command)
+    amount_minor = movement.amount_minor
     remaining_minor = hold.remaining_minor - amount_minor if command.keep_remainder else 0
-    movement = Movement(
-        source_user_id=source.user_id,
-        target_user_id=target.user_id if target else EXTERNAL,
-        currency_code=hold.currency_code,
-        amount_minor=amount_minor,
-        hold_id=hold.hold_id,
-    )
     available_after_minor = (
         source.available_minor + hold.remaining_minor - amount_minor - remaining_minor
     )
@@ -157,6 +151,22 @@ def decide_expire_hold(books: Books, command: ExpireHold) -> Outcome:
     return _release(books, command, hold, HoldState.EXPIRED)
 
 
+def hold_movement(books: Books, command: HoldCommand) -> Movement:
+    """Tell what a command that was not decided is about; nothing where its caller may not know."""
+    hold = _find_hold(books, command)
+    if hold is None:
+        return NOTHING
+    if not isinstance(command, CaptureHold):
+        return _release_of(hold)
+    # What contradicts the hold has no parties or currency that could be recorded as one.
+    if command.to_user_id == hold.user_id or command.currency_code not in {
+        None,
+        hold.currency_code,
+    }:
+        return NOTHING
+    return _capture_of(hold, command)
+
+
 def capture_target(hold: Hold, to_user_id: str | None) -> AccountKey | None:
     """Name the account a capture pays: the hold's own target, or the one given; None: outside."""
     user_id = hold.target_user_id or to_user_id
@@ -170,14 +180,20 @@ def _visible_hold(books: Books, command: HoldCommand) -> Hold | None:
     Raises:
         NotAllowed: The payer gave consent by making it, and cannot take it back.
     """
-    hold = books.holds.get(command.hold_id)
+    hold = _find_hold(books, command)
     if hold is None or command.is_service or command.caller == SYSTEM:
         return hold
-    if command.caller not in {hold.user_id, hold.target_user_id}:
-        return None
     if command.caller != (hold.target_user_id or hold.user_id):
         raise NotAllowed(why="a hold that names its target is captured or voided by that user")
     return hold
+
+
+def _find_hold(books: Books, command: HoldCommand) -> Hold | None:
+    """Find a hold that its caller may know of."""
+    hold = books.holds.get(command.hold_id)
+    if hold is None or command.is_service:
+        return hold
+    return hold if command.caller in {SYSTEM, hold.user_id, hold.target_user_id} else None
 
 
 def _check_capture(hold: Hold, command: CaptureHold) -> None:
@@ -200,6 +216,17 @@ def _release(books: Books, command: VoidHold | ExpireHold, hold: Hold, state: Ho
     released = _resolve(books, source, hold, state=state, released_minor=hold.remaining_minor)
     books.keep(source)
     return note(books, command, movement, hold=released)
+
+
+def _capture_of(hold: Hold, command: CaptureHold) -> Movement:
+    target = capture_target(hold, command.to_user_id)
+    return Movement(
+        source_user_id=hold.user_id,
+        target_user_id=target.user_id if target else EXTERNAL,
+        currency_code=hold.currency_code,
+        amount_minor=hold.remaining_minor if command.amount_minor is None else command.amount_minor,
+        hold_id=hold.hold_id,
+    )
 
 
 def _release_of(hold: Hold) -> Movement:

@@ -29,19 +29,13 @@ def decide_reverse_transaction(books: Books, command: ReverseTransaction) -> Out
     original = _visible_original(books, command)
     if original is None:
         return refuse(books, command, NOTHING, OriginalNotFound())
-    reversed_minor = books.reversed_minor.get(original.transaction_id, 0)
-    left_minor = original.amount_minor - reversed_minor
-    amount_minor = left_minor if command.amount_minor is None else command.amount_minor
-    movement = Movement(
-        source_user_id=original.target_user_id,
-        target_user_id=original.source_user_id,
-        currency_code=original.currency_code,
-        amount_minor=amount_minor,
-        reversal_of=original.transaction_id,
-    )
+    movement = _giving_back(books, original, command)
     refusal = _not_reversible(original)
     if refusal:
-        return refuse(books, command, movement._replace(amount_minor=0), refusal)
+        return refuse(books, command, movement, refusal)
+    reversed_minor = books.reversed_minor.get(original.transaction_id, 0)
+    left_minor = original.amount_minor - reversed_minor
+    amount_minor = movement.amount_minor
     giver, receiver = (
         books.account(key) if key else None
         for key in (
@@ -50,7 +44,7 @@ def decide_reverse_transaction(books: Books, command: ReverseTransaction) -> Out
         )
     )
     if command.condition and giver is None:
-        text = "giving a withdrawal back takes money from no account"
+        text = "money that went outside comes back from no account"
         raise ValidationFailed([Violation("condition", text)])
     refusal = (
         (account_closed(giver) if giver else None)
@@ -69,6 +63,15 @@ def decide_reverse_transaction(books: Books, command: ReverseTransaction) -> Out
     if receiver:
         refund = Refund(receiver, amount_minor, debits=1 if amount_minor == left_minor else 0)
     return post(books, command, movement, debit=giver, credit=receiver, refund=refund)
+
+
+def reversal_movement(books: Books, command: ReverseTransaction) -> Movement:
+    """Tell what a command that was not decided is about; nothing where its caller may not know."""
+    original = _find_original(books, command)
+    # A sum in one currency cannot be recorded as one in another.
+    if original is None or command.currency_code not in {None, original.currency_code}:
+        return NOTHING
+    return _giving_back(books, original, command)
 
 
 def original_keys(original: Transaction) -> list[AccountKey]:
@@ -92,16 +95,12 @@ def _visible_original(books: Books, command: ReverseTransaction) -> Transaction 
 
         ValidationFailed: The reversal names another currency.
     """
-    found = books.outcomes.get(command.original_id)
-    if found is None:
+    original = _find_original(books, command)
+    if original is None:
         return None
-    original = found.transaction
-    if not command.is_service:
+    if not command.is_service and original.kind in _REVERSIBLE:
         receiver, payer = original.target_user_id, original.source_user_id
-        is_refused = original.state == State.REFUSED
-        if command.caller not in ({payer} if is_refused else {payer, receiver}):
-            return None
-        if original.kind in _REVERSIBLE and (command.caller != receiver or payer == EXTERNAL):
+        if command.caller != receiver or payer == EXTERNAL:
             raise NotAllowed(
                 why="a transfer is reversed by the user who received the money,"
                 " a deposit or withdrawal by a service"
@@ -110,6 +109,32 @@ def _visible_original(books: Books, command: ReverseTransaction) -> Transaction 
         text = f"the transaction is in {original.currency_code}"
         raise ValidationFailed([Violation(command.currency_field, text)])
     return original
+
+
+def _find_original(books: Books, command: ReverseTransaction) -> Transaction | None:
+    """Find an original that its caller may know of."""
+    found = books.outcomes.get(command.original_id)
+    if found is None:
+        return None
+    original = found.transaction
+    parties = {original.source_user_id}
+    if original.state == State.POSTED:
+        parties.add(original.target_user_id)
+    return original if command.is_service or command.caller in parties else None
+
+
+def _giving_back(books: Books, original: Transaction, command: ReverseTransaction) -> Movement:
+    amount_minor = command.amount_minor
+    if amount_minor is None:
+        reversed_minor = books.reversed_minor.get(original.transaction_id, 0)
+        amount_minor = original.amount_minor - reversed_minor
+    return Movement(
+        source_user_id=original.target_user_id,
+        target_user_id=original.source_user_id,
+        currency_code=original.currency_code,
+        amount_minor=0 if _not_reversible(original) else amount_minor,
+        reversal_of=original.transaction_id,
+    )
 
 
 def _not_reversible(original: Transaction) -> Refusal | None:

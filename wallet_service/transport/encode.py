@@ -10,7 +10,7 @@ from wallet_client.v1.wallet_admin_service_pb2 import AccountChange, AccountSett
 from wallet_service.ledger import books
 from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import AccountKey, Kind, SpendingLimit
-from wallet_service.ledger.money import decimal
+from wallet_service.ledger.money import EXPONENTS, decimal
 from wallet_service.transport.auth import Caller
 
 _US = 1_000_000
@@ -36,7 +36,9 @@ def fill_money(message: types_pb2.Money, amount_minor: int, currency_code: str) 
     """Write a sum with its decimal form, in place: a message put into another is copied."""
     message.currency_code = currency_code
     message.minor_units = amount_minor
-    message.decimal = decimal(amount_minor, currency_code)
+    # What was recorded is answered for ever, also once its currency is no longer current.
+    if currency_code in EXPONENTS:
+        message.decimal = decimal(amount_minor, currency_code)
 
 
 def timestamp(time_us: int) -> Timestamp:
