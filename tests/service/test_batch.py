@@ -1,15 +1,15 @@
 """Many operations in one call: all or none, or each for itself; once, however often sent."""
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
-from google.rpc.error_details_pb2 import BadRequest
 from harness.calls import Answer, Caller, serving, user
 from harness.people import ALICE_MINOR, BOB_MINOR, People, at_once, hold_of, money_of, rub
 from harness.stored import all_rows
-from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, Transaction
+from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
     ExecuteBatchRequest,
     GetTransactionRequest,
@@ -362,20 +362,48 @@ def test_an_operation_that_is_not_the_callers_to_ask_is_named(people: People) ->
     assert money_of(people, "alice") == [(ALICE_MINOR - 3, 0)]
 
 
+@pytest.mark.parametrize(
+    ("content", "reason", "field"),
+    [
+        ({"to_user_id": "alice"}, "SAME_ACCOUNT", "to_user_id"),
+        (
+            {"amount": Money(currency_code="USD", minor_units=1)},
+            "VALIDATION_FAILED",
+            "amount.currency_code",
+        ),
+    ],
+)
 @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "each"])
 def test_a_field_that_contradicts_a_hold_is_named_within_its_operation(
-    people: People, *, atomic: bool
+    people: People, content: dict[str, object], reason: str, field: str, *, atomic: bool
 ) -> None:
     hold_id = hold_of(people.alice, 100).hold_id
-    capture = {"hold_id": hold_id, "to_user_id": "alice", "request_id": "capture"}
+    capture = {"hold_id": hold_id, "request_id": "capture", **content}
 
     answer = execute(people.bank, [pay("x"), Operation(capture_hold=capture)], atomic=atomic)
+    if not atomic:
+        status = answer.response.results[1].error.SerializeToString()
+        answer = dataclasses.replace(answer, trailers={"grpc-status-details-bin": status})
+
+    assert answer.reason == reason
+    assert answer.fields == [f"operations[1].capture_hold.{field}"]
+    assert [answer.values.get("field"), answer.values.get("fields")].count(answer.fields[0]) == 1
+    assert answer.values.get("failed_index") == ("1" if atomic else None)
+    assert money_of(people, "alice") == [(ALICE_MINOR - (not atomic), 100)]
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "each"])
+def test_a_hold_that_is_anothers_to_resolve_is_named_by_its_operation(
+    people: People, *, atomic: bool
+) -> None:
+    hold_id = hold_of(people.alice, 100, to_user_id="bob").hold_id
+    void = {"hold_id": hold_id, "request_id": "void"}
+
+    answer = execute(people.alice, [pay("x"), Operation(void_hold=void)], atomic=atomic)
 
     if atomic:
-        fields = answer.fields
+        assert answer.outcome == ("PERMISSION_DENIED", "NOT_ALLOWED")
+        assert answer.values["failed_index"] == "1"
     else:
-        violations = BadRequest()
-        assert any(each.Unpack(violations) for each in answer.response.results[1].error.details)
-        fields = [violation.field for violation in violations.field_violations]
-    assert fields == ["operations[1].capture_hold.to_user_id"]
+        assert [each.error.code for each in answer.response.results] == [0, 7]
     assert money_of(people, "alice") == [(ALICE_MINOR - (not atomic), 100)]

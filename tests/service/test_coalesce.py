@@ -103,6 +103,19 @@ def test_a_refusal_or_a_mistake_is_its_own_threads_alone(wallet: Wallet) -> None
     assert posted(wallet, "alice") == FUNDS_MINOR - (THREADS - 2)
 
 
+def test_a_mistake_that_only_the_books_show_names_the_calls_own_field(wallet: Wallet) -> None:
+    hold = wallet.create_hold(10, user_id="alice").hold
+    calls = [lambda: wallet.transfer("bob", 1, user_id="alice")] * THREADS
+    calls[3] = lambda: wallet.capture_hold(hold.hold_id, to_user_id="alice")
+
+    answers = at_once(*calls)
+
+    assert isinstance(answers[3], InvalidRequest)
+    assert answers[3].reason == "SAME_ACCOUNT"
+    assert answers[3].fields.keys() == {"to_user_id"}
+    assert posted(wallet, "alice") == FUNDS_MINOR - (THREADS - 1)
+
+
 def test_the_same_request_of_many_threads_takes_effect_once(wallet: Wallet) -> None:
     answers = at_once(
         *[lambda: wallet.transfer("bob", 7, user_id="alice", request_id="same")] * THREADS

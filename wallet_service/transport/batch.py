@@ -149,10 +149,10 @@ def _placed(error: WalletError, index: int, command: Command) -> WalletError:
             for violation in error.violations
         ]
         placed = ValidationFailed(violations)
-        placed.values |= error.values
+        placed.values = error.values | placed.values
         return placed
     if isinstance(error, InvalidRequest):
-        error.values["field"] = f"{prefix}{error.values['field']}"
+        return type(error)(**error.values | {"field": f"{prefix}{error.values['field']}"})
     return error
 
 

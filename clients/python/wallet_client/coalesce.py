@@ -137,7 +137,8 @@ class Coalescer:
         for call, result in zip(batch, results.results, strict=True):
             if result.HasField("error"):
                 failure = error_from_status(result.error, request_id=call.request.request_id)
-                call.goes_alone = failure.code in RETRYABLE
+                # By itself it names its fields as its caller knows them; nothing was bound.
+                call.goes_alone = failure.code in RETRYABLE | {grpc.StatusCode.INVALID_ARGUMENT}
                 call.error = failure
             else:
                 call.response = _response(call.request, result)
