@@ -74,6 +74,10 @@ def _outcomes(results: Sequence[Result]) -> list[Outcome]:
     return [result for result in results if isinstance(result, Outcome)]
 
 
+def _reset_of(refused: Outcome) -> datetime:
+    return datetime.fromisoformat(str(refused.transaction.refusal_values["reset_time"]))
+
+
 def _all_rows(database: Database) -> list[list[tuple[object, ...]]]:
     with database.reader.connect() as connection:
         return [
@@ -240,6 +244,7 @@ def test_a_limit_set_in_the_same_batch_counts_its_own_window_only(
 
     assert [each.transaction.refusal_reason for each in outcomes] == [None, None, "LIMIT_EXCEEDED"]
     assert outcomes[2].transaction.refusal_values["remaining"] == 0
+    assert _reset_of(outcomes[2]) == datetime.fromtimestamp((today_us + day_us) / 1_000_000, UTC)
 
 
 def test_room_never_comes_back_in_the_past(
@@ -268,5 +273,27 @@ def test_room_never_comes_back_in_the_past(
     _run(database, change, _withdraw("alice", 50))
     (refused,) = _outcomes(_run(database, _withdraw("alice", 1)))
 
-    reset = datetime.fromisoformat(str(refused.transaction.refusal_values["reset_time"]))
-    assert reset == datetime.fromtimestamp((today_us + day_us) / 1_000_000, UTC)
+    assert _reset_of(refused) == datetime.fromtimestamp((today_us + day_us) / 1_000_000, UTC)
+
+
+def test_a_batch_is_of_the_time_at_which_it_had_its_locks(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run(database, _deposit("alice"), _deposit("bob"))
+    steps = []
+    lock_accounts = database.dialect.lock_accounts
+
+    def lock(*arguments: object, **options: object) -> object:
+        steps.append("locked")
+        return lock_accounts(*arguments, **options)  # type: ignore[arg-type]
+
+    def now_us() -> int:
+        steps.append("asked the time")
+        return 4_000_000_000_000_000
+
+    monkeypatch.setattr(database.dialect, "lock_accounts", lock)
+    monkeypatch.setattr(execute, "_now_us", now_us)
+    (paid,) = _outcomes(_run(database, _transfer("alice", "bob", 1)))
+
+    assert steps == ["locked", "asked the time"]
+    assert paid.transaction.created_at == now_us()

@@ -216,5 +216,23 @@ def test_what_was_given_back_makes_room_however_a_sum_is_split() -> None:
 def test_spending_that_cannot_be_counted_is_refused(command: Command) -> None:
     books = limited_books(outflow_minor=BALANCE_MINOR_MAX)
 
-    assert reason(decide(books, command)) == "BALANCE_LIMIT"
+    assert reason(refused(books, command)) == "BALANCE_LIMIT"
     assert books.account(ALICE).posted_minor == 100_000
+
+
+def test_a_capture_that_cannot_be_counted_is_refused_and_one_that_can_is_not() -> None:
+    books = limited_books(outflow_minor=BALANCE_MINOR_MAX - 60)
+    hold = decide(books, create_hold("hold", "alice", 100)).transaction.transaction_id
+
+    assert reason(refused(books, capture_hold("1", hold, 61, **SERVICE))) == "BALANCE_LIMIT"
+    assert reason(decide(books, capture_hold("2", hold, 60, **SERVICE))) is None
+    assert books.account(ALICE).outflow_minor == BALANCE_MINOR_MAX
+
+
+def test_room_that_this_batch_used_up_comes_back_a_window_later() -> None:
+    books = limited_books(SpendingLimit("ROLLING_DAY", 100))
+    decide(books, withdraw("1", "alice", 60))
+
+    values = refused(books, withdraw("2", "alice", 41)).transaction.refusal_values
+
+    assert values["reset_time"] == "2024-03-01T12:30:00.000001+00:00"

@@ -120,11 +120,16 @@ def limit_exceeded(books: Books, account: Account, amount_minor: int) -> Refusal
                     limit=maximum,
                     remaining=max(0, maximum - spent),
                     required=required,
-                    reset_time=window_reset(limit.window, books.now, before)
+                    reset_time=window_reset(limit.window, books.now, _spent_since(before, account))
                     if reserved + required <= maximum  # else no waiting helps
                     else "",
                 )
     return None
+
+
+def _spent_since(before: Outflow, account: Account) -> Outflow:
+    """Return an outflow with a spending after it: where none is stored, it is in this batch."""
+    return before if before.next_at is not None else before._replace(next_at=account.updated_at)
 
 
 def funds_short(account: Account, amount_minor: int) -> Refusal | None:
