@@ -1,7 +1,9 @@
 """The client class: retries that cannot pay twice, typed errors, pages, closing."""
 
+import itertools
+import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,13 +12,22 @@ import pytest
 import wallet_client
 from harness.calls import accounts_locked, serving, user, wait_until
 from harness.processes import lasting_port
-from harness.stored import deposit_many
+from harness.stored import deposit_many, run_commands
 from harness.tokens import service_token, token
 from sqlalchemy import text
 from wallet_client import TooManyStreams, Wallet, WalletError
 from wallet_client.v1.types_pb2 import Money, Transaction
-from wallet_client.v1.wallet_service_pb2 import DepositRequest
+from wallet_client.v1.wallet_service_pb2 import (
+    DepositRequest,
+    WatchTransactionsRequest,
+    WatchTransactionsResponse,
+)
+from wallet_client.v1.wallet_service_pb2_grpc import (
+    WalletServiceServicer,
+    add_WalletServiceServicer_to_server,
+)
 
+from wallet_service.ledger.commands import AccountKey, Deposit
 from wallet_service.storage.database import open_database
 
 
@@ -327,3 +338,80 @@ def test_a_watch_that_was_served_waits_for_room_elsewhere(
             stream.cancel()
             other.send(DepositRequest(amount=Money(minor_units=2), request_id="two"))
             assert resumed.result(timeout=30).entry.sequence == 2
+
+
+def test_a_full_page_with_long_labels_is_read(database_url: str, alice: Wallet) -> None:
+    labels = {f"{number:02}": "x" * 256 for number in range(32)}
+    deposits = [
+        Deposit(
+            caller="alice",
+            request_id=f"d{number}",
+            target=AccountKey("alice", "RUB"),
+            amount_minor=1,
+            metadata=labels,
+        )
+        for number in range(1000)
+    ]
+    run_commands(database_url, deposits)
+
+    lines = list(alice.transactions(page_size=1000))
+
+    assert [line.entry.sequence for line in lines] == list(range(1000, 0, -1))
+    assert {len(line.metadata) for line in lines} == {32}
+
+
+class _Gone(WalletServiceServicer):
+    """Breaks every stream off; from some stream on, only after a sign of life."""
+
+    def __init__(self, streams_silent: int) -> None:
+        self._streams_silent = streams_silent
+        self._streams = itertools.count()
+
+    def WatchTransactions(  # noqa: N802 (the contract's name)
+        self, _: WatchTransactionsRequest, context: grpc.ServicerContext
+    ) -> Iterator[WatchTransactionsResponse]:
+        if next(self._streams) >= self._streams_silent:
+            yield WatchTransactionsResponse(heartbeat={})
+        context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+
+def pauses_of_a_watch(servicer: _Gone, count: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Watch a server that breaks off; return the longest that each of some pauses could be."""
+    pauses: list[float] = []
+
+    def no_pause(_: float, longest_s: float) -> float:
+        pauses.append(longest_s)
+        if len(pauses) == count:
+            raise StopIteration
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", no_pause)
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_WalletServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with (
+        Wallet(f"127.0.0.1:{port}", token("alice"), plaintext=True) as alice,
+        pytest.raises(RuntimeError, match="StopIteration"),
+    ):
+        next(alice.watch())
+    server.stop(None).wait()
+    return pauses
+
+
+def test_a_watch_tries_again_a_thousand_times_and_never_waits_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses = pauses_of_a_watch(_Gone(streams_silent=2000), 1100, monkeypatch)
+
+    assert pauses[:3] == [0.1, 0.2, 0.4]
+    assert pauses == sorted(pauses)
+    assert pauses[10:] == [5.0] * 1090
+
+
+def test_a_sign_of_life_makes_a_watch_try_again_as_soon_as_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses = pauses_of_a_watch(_Gone(streams_silent=3), 6, monkeypatch)
+
+    assert pauses == [0.1, 0.2, 0.4, 0.1, 0.1, 0.1]

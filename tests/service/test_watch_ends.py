@@ -158,3 +158,20 @@ def test_a_deadline_ends_a_stream_that_nobody_hung_up(target: str, alice_raw: Ca
 
     assert sequences(first) == [1]
     assert ended.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(("user_id", "after"), [("alice", 3), ("alice", 2**63 - 1), ("nobody", 1)])
+def test_a_sequence_that_an_account_has_not_reached_is_refused(
+    target: str, alice_raw: Caller, user_id: str, after: int
+) -> None:
+    deposit(alice_raw, 1)
+    deposit(alice_raw, 2)
+
+    with user(target, "bank", "wallet:act-for-any") as bank:
+        ended = bank.watch(user_id=user_id, after_sequence=after).end()
+
+        assert ended.outcome == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
+        assert ended.fields == ["after_sequence"]
+        with bank.watch(user_id="alice", after_sequence=2) as stream:
+            deposit(alice_raw, 3)
+            assert sequences(stream.take(1)) == [3]

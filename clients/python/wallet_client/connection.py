@@ -16,7 +16,7 @@ from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 _OPTIONS = [
     ("grpc.enable_retries", 0),  # retries are made here, where the request id is kept
     ("grpc.keepalive_time_ms", 30_000),
-    # A full page of transactions with full labels.
+    # A full page of transactions with full labels (of one byte a character) is some 11 MiB.
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 ]
