@@ -78,18 +78,22 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """
     ERROR_REASON_REVERSAL_EXCEEDS_ORIGINAL: _ErrorReason.ValueType  # 46
     """FAILED_PRECONDITION, bound: more than is left to give back.
-    {transaction_id, remaining, required}
+    {original_id, remaining, required}
     """
     ERROR_REASON_NOT_REVERSIBLE: _ErrorReason.ValueType  # 47
-    """FAILED_PRECONDITION, bound: this kind of transaction cannot be given back."""
+    """FAILED_PRECONDITION, bound: this kind of transaction cannot be given back.
+    {original_id, state, kind}
+    """
     ERROR_REASON_BALANCE_LIMIT: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION, bound: the balance would pass 9 * 10^18 minor units.
+    """FAILED_PRECONDITION, bound: the balance, or all that ever left the account,
+    would pass 9 * 10^18 minor units.
     {user_id, currency_code, balance_max}
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 49
     """FAILED_PRECONDITION, bound: a spending limit is used up. What counts is
-    either sums or the number of debits; `reset_time` is when room begins to
-    come back, in RFC 3339, or empty where waiting does not help.
+    either sums or the number of debits. `remaining` is the room in the window,
+    above `limit` where more was given back in it than left; `reset_time` is when
+    room begins to come back, in RFC 3339, or empty where waiting does not help.
     {user_id, currency_code, window, limited, limit, remaining, required,
     reset_time}
     """
@@ -135,7 +139,10 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. `google.rpc.ErrorInfo.reason` is the name without its
     `ERROR_REASON_` prefix, `domain` is "wallet.v1", and `metadata` holds the
-    values named below as decimal text; sums are in minor units.
+    values named below as decimal text; sums are in minor units. Where a batch
+    fails as a whole for one operation that is not the caller's to ask, or that
+    contradicts the books, `failed_index` is among them. The wrong fields of an
+    operation are named from the batch: `operations[i].<request>.<field>`.
 
     Bound to the request id: the answer stays the same however often that id is
     sent again. Everything else binds nothing and may be sent again under the
@@ -198,18 +205,22 @@ ERROR_REASON_CAPTURE_EXCEEDS_HOLD: ErrorReason.ValueType  # 45
 """
 ERROR_REASON_REVERSAL_EXCEEDS_ORIGINAL: ErrorReason.ValueType  # 46
 """FAILED_PRECONDITION, bound: more than is left to give back.
-{transaction_id, remaining, required}
+{original_id, remaining, required}
 """
 ERROR_REASON_NOT_REVERSIBLE: ErrorReason.ValueType  # 47
-"""FAILED_PRECONDITION, bound: this kind of transaction cannot be given back."""
+"""FAILED_PRECONDITION, bound: this kind of transaction cannot be given back.
+{original_id, state, kind}
+"""
 ERROR_REASON_BALANCE_LIMIT: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION, bound: the balance would pass 9 * 10^18 minor units.
+"""FAILED_PRECONDITION, bound: the balance, or all that ever left the account,
+would pass 9 * 10^18 minor units.
 {user_id, currency_code, balance_max}
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 49
 """FAILED_PRECONDITION, bound: a spending limit is used up. What counts is
-either sums or the number of debits; `reset_time` is when room begins to
-come back, in RFC 3339, or empty where waiting does not help.
+either sums or the number of debits. `remaining` is the room in the window,
+above `limit` where more was given back in it than left; `reset_time` is when
+room begins to come back, in RFC 3339, or empty where waiting does not help.
 {user_id, currency_code, window, limited, limit, remaining, required,
 reset_time}
 """

@@ -555,9 +555,11 @@ class Hold(message.Message):
 
 @typing.final
 class SpendingLimit(message.Message):
-    """A cap on what leaves an account. Transfers, withdrawals, captures and open
-    holds count as spent; what a reversal gives back in the window makes room in it,
-    whenever it had been spent.
+    """A cap on the net outflow of an account: what transfers, withdrawals and captures
+    took from it in the window, and open holds whenever they were made, less what
+    reversals gave back to it in the window, whenever that had been spent. So how a
+    sum is split makes no difference. A reversal that uses up its original gives
+    back one debit of `max_count` too.
     """
 
     DESCRIPTOR: descriptor.Descriptor

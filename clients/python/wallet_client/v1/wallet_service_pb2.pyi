@@ -488,8 +488,9 @@ class CaptureHoldRequest(message.Message):
 
     @builtins.property
     def condition(self) -> types_pb2.Condition:
-        """What must hold on the payer's account for it to be carried out; only the
-        payer or a service sets it.
+        """What must hold on the payer's account for it to be carried out. Only the
+        payer or a service sets it, as its answers tell what the payer has; anyone
+        else gets NOT_ALLOWED.
         """
 
     def __init__(
@@ -684,7 +685,9 @@ class ReverseTransactionRequest(message.Message):
 
     @builtins.property
     def condition(self) -> types_pb2.Condition:
-        """What must hold for it to be carried out."""
+        """What must hold on the account that gives back for it to be carried out; not
+        for what had gone outside, which no account gives back.
+        """
 
     def __init__(
         self,
@@ -804,6 +807,8 @@ class ExecuteBatchRequest(message.Message):
     atomic: builtins.bool
     """All or none: where one is refused nothing moves, the call fails with
     BATCH_REFUSED naming it, and every request id of the batch is bound to that.
+    Ids that were used before are answered again only where all of them were
+    carried out, or were refused together; otherwise REQUEST_ID_REUSED.
     """
     @builtins.property
     def operations(self) -> containers.RepeatedCompositeFieldContainer[ExecuteBatchRequest.Operation]:
@@ -1009,7 +1014,9 @@ class WatchTransactionsRequest(message.Message):
     currency_code: builtins.str
     """Which currency; empty means the service's default."""
     after_sequence: builtins.int
-    """Everything after this sequence is sent; 0: everything."""
+    """Everything after this sequence is sent; 0: everything. One that the account
+    has not reached is VALIDATION_FAILED.
+    """
     def __init__(
         self,
         *,
