@@ -141,3 +141,19 @@ def test_where_nobody_answers_every_thread_is_told(wallet: Wallet) -> None:
         answers = at_once(*[lambda: lost.deposit(1)] * 4)
 
     assert [answer.code.name for answer in answers] == ["UNAVAILABLE"] * 4
+
+
+def test_a_thread_that_is_interrupted_while_it_gathers_keeps_nobody_waiting(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("wallet_client.coalesce.time.sleep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            wallet.deposit(1, user_id="alice", request_id="interrupted")
+
+    deposited = wallet.deposit(1, user_id="alice", request_id="interrupted")
+    assert deposited.transaction.amount.minor_units == 1
+    assert posted(wallet, "alice") == FUNDS_MINOR + 1

@@ -148,18 +148,16 @@ def funds_short(account: Account, amount_minor: int) -> Refusal | None:
 
 def spending_overflow(account: Account, amount_minor: int) -> Refusal | None:
     """Refuse to spend more, in all of an account's time, than can be counted."""
-    if account.outflow_minor + amount_minor <= BALANCE_MINOR_MAX:
-        return None
-    return BalanceLimit(
-        user_id=account.user_id,
-        currency_code=account.currency_code,
-        balance_max=BALANCE_MINOR_MAX,
-    )
+    return _above_limit(account, account.outflow_minor + amount_minor)
 
 
 def balance_overflow(account: Account, amount_minor: int) -> Refusal | None:
     """Refuse to bring an account above what can be stored."""
-    if account.posted_minor + amount_minor <= BALANCE_MINOR_MAX:
+    return _above_limit(account, account.posted_minor + amount_minor)
+
+
+def _above_limit(account: Account, figure_minor: int) -> Refusal | None:
+    if figure_minor <= BALANCE_MINOR_MAX:
         return None
     return BalanceLimit(
         user_id=account.user_id,

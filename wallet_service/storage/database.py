@@ -118,7 +118,11 @@ class Database:
     def _look(self, look: Callable[[Connection], _Found]) -> _Found:
         try:
             with self.reader.connect() as connection:
-                return look(connection)
+                try:
+                    return look(connection)
+                except DBAPIError:
+                    connection.invalidate()  # nobody else shall find a broken one in the pool
+                    raise
         except PoolTimeoutError as error:
             raise Overloaded from error
         except DBAPIError as error:

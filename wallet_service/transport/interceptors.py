@@ -138,7 +138,7 @@ class Calls(grpc.ServerInterceptor):
                 yield from inner(decode(data), context)
 
         if handler.unary_stream:
-            run_on(self._admission.stream_pool, stream)
+            _run_on(self._admission.stream_pool, stream)
             return grpc.unary_stream_rpc_method_handler(stream, None, handler.response_serializer)
         return grpc.unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
@@ -179,11 +179,11 @@ def _always(error: WalletError, *, pool: ThreadPoolExecutor) -> Handler:
     def reject(_request: bytes, context: grpc.ServicerContext) -> None:
         abort(context, error)
 
-    run_on(pool, reject)
+    _run_on(pool, reject)
     return grpc.unary_unary_rpc_method_handler(reject)
 
 
-def run_on(pool: ThreadPoolExecutor, behavior: Any) -> None:
+def _run_on(pool: ThreadPoolExecutor, behavior: Any) -> None:
     """Have gRPC run a behavior on a pool of its own."""
     behavior.experimental_thread_pool = pool
 

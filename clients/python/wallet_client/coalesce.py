@@ -54,7 +54,12 @@ _RESPONSES: dict[type[Operation], Callable[[], Any]] = {
 
 
 class _Call:
-    """A waiting thread's call. `goes_alone`: its thread shall send it by itself."""
+    """
+    A waiting thread's call.
+
+    `goes_alone`: its thread shall send it by itself, as whatever was not answered: its request id
+    makes that safe.
+    """
 
     __slots__ = ("error", "goes_alone", "request", "response", "woken")
 
@@ -62,7 +67,7 @@ class _Call:
         self.request = request
         self.response: Any = None
         self.error: Exception | None = None
-        self.goes_alone = False
+        self.goes_alone = True
         self.woken = threading.Lock()
         self.woken.acquire()
 
@@ -98,12 +103,15 @@ class Coalescer:
             self._gathering.append(call)
             is_full = len(self._gathering) == OPERATIONS_MAX
             batch = self._take() if is_full else []
-        if is_first and not is_full:
-            time.sleep(WAIT_S)
-            with self._mutex:
-                batch = self._take()
-        if batch:
+        if is_full:
             self._send(batch)
+        elif is_first:
+            try:
+                time.sleep(WAIT_S)
+            finally:  # the others wait for this thread, even if it is interrupted
+                with self._mutex:
+                    batch = self._take()
+                self._send(batch)
         call.woken.acquire()
         if call.goes_alone:
             return alone()
@@ -118,9 +126,7 @@ class Coalescer:
     def _send(self, batch: list[_Call]) -> None:
         """Answer every call of a batch and wake its thread."""
         try:
-            if len(batch) == 1:
-                batch[0].goes_alone = True
-            else:
+            if len(batch) > 1:
                 self._answer(batch)
         finally:
             for call in batch:
