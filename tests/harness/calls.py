@@ -270,22 +270,27 @@ def accounts_locked(database_url: str) -> Iterator[None]:
 
 
 @contextmanager
-def sql_statements(database: Database) -> Iterator[list[str]]:
-    """Collect the SQL of a server's calls, leaving out what it asks of itself."""
+def connections_taken(database: Database) -> Iterator[list[str]]:
+    """
+    Collect the threads of a server's calls that take a connection, without which there is no SQL.
+
+    What the server asks of itself is left out.
+    """
     seen: list[str] = []
 
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if threading.current_thread().name not in _OWN_THREADS:
-            seen.append(statement)
+    def note(*_: object) -> None:
+        name = threading.current_thread().name
+        if name not in _OWN_THREADS:
+            seen.append(name)
 
     engines = (database.writer, database.reader)
     for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
+        event.listen(engine, "checkout", note)
     try:
         yield seen
     finally:
         for engine in engines:
-            event.remove(engine, "before_cursor_execute", note)
+            event.remove(engine, "checkout", note)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from harness.calls import METHODS, Caller, Serving, balances_of, serving, sql_statements, user
+from harness.calls import METHODS, Caller, Serving, balances_of, connections_taken, serving, user
 from harness.tokens import SECRET, bearer, service_token, token
 from wallet_client.v1.types_pb2 import Money
 from wallet_client.v1.wallet_admin_service_pb2 import (
@@ -173,14 +173,14 @@ def test_the_requests_tried_here_are_those_of_every_method() -> None:
 
 def test_no_bad_token_passes_any_method_or_reaches_the_database(wallet: Serving) -> None:
     answers = {}
-    with sql_statements(wallet.database) as statements:
+    with connections_taken(wallet.database) as taken:
         for name, (metadata, _) in BAD_TOKENS.items():
             with Caller(wallet.target, metadata) as caller:
                 found = {caller.send(request).outcome for request in EVERY_REQUEST}
                 answers[name] = found
 
     assert answers == {name: {expected} for name, (_, expected) in BAD_TOKENS.items()}
-    assert statements == []
+    assert taken == []
     assert bobs_balance(wallet) == UNTOUCHED
 
 
@@ -220,7 +220,7 @@ def test_a_missing_scope_is_told_before_a_wrong_field(wallet: Serving) -> None:
 def test_a_user_cannot_name_another_user_existing_or_not(wallet: Serving) -> None:
     users, operators = requests_for("bob"), admin_requests_for("bob")
     others = requests_for("nobody") + admin_requests_for("nobody")
-    with user(wallet.target, "alice") as alice, sql_statements(wallet.database) as statements:
+    with user(wallet.target, "alice") as alice, connections_taken(wallet.database) as taken:
         existing = [alice.send(request) for request in users + operators]
         missing = [alice.send(request) for request in others]
 
@@ -231,17 +231,17 @@ def test_a_user_cannot_name_another_user_existing_or_not(wallet: Serving) -> Non
     ]
     assert [each.details for each in existing] == [each.details for each in missing]
     assert [each.message for each in existing] == [each.message for each in missing]
-    assert statements == []
+    assert taken == []
     assert bobs_balance(wallet) == UNTOUCHED
 
 
 def test_a_service_may_name_any_user(wallet: Serving) -> None:
     metadata = bearer("service", "wallet:act-for-any", "wallet:admin")
-    with Caller(wallet.target, metadata) as service, sql_statements(wallet.database) as statements:
+    with Caller(wallet.target, metadata) as service, connections_taken(wallet.database) as taken:
         answers = {type(each).__name__: service.send(each).code.name for each in EVERY_REQUEST}
 
     assert answers == {type(request).__name__: "OK" for request in EVERY_REQUEST}
-    assert statements
+    assert taken
     assert bobs_balance(wallet) == USED
 
 
@@ -257,13 +257,13 @@ def test_the_users_own_name_needs_no_scope(wallet: Serving) -> None:
     "scope", ["", "wallet:act-for-any", "wallet:administrator", "WALLET:ADMIN"]
 )
 def test_admin_methods_need_their_own_scope(wallet: Serving, scope: str) -> None:
-    with user(wallet.target, "bob", scope) as bob, sql_statements(wallet.database) as statements:
+    with user(wallet.target, "bob", scope) as bob, connections_taken(wallet.database) as taken:
         answers = [bob.send(request) for request in admin_requests_for("bob")]
         answers += [bob.send(request) for request in admin_requests_for("")]
 
     assert {each.outcome for each in answers} == {("PERMISSION_DENIED", "SCOPE_MISSING")}
     assert [each.values for each in answers] == [{"scope": "wallet:admin"}] * len(answers)
-    assert statements == []
+    assert taken == []
     assert bobs_balance(wallet) == UNTOUCHED
 
 
