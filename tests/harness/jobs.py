@@ -127,12 +127,12 @@ def capture_parts(target: str, hold_ids: Sequence[str], amount_minor: int) -> li
 def reverse_again_and_again(
     target: str, original_id: str, amount_minor: int, count: int
 ) -> Counter[str]:
-    """Reverse parts of one original from eight threads, together with seven other processes."""
+    """Reverse parts of one original, all at once, together with fifteen other processes."""
     with (
         Wallet(target, service_token(), plaintext=True, timeout_s=20) as wallet,
-        ThreadPoolExecutor(8) as threads,
+        ThreadPoolExecutor(count) as threads,
     ):
-        meet(8)
+        meet(16)
         return Counter(
             threads.map(
                 lambda _: _reason_of(lambda: wallet.reverse(original_id, amount_minor)),

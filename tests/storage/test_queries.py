@@ -18,7 +18,7 @@ from wallet_service.storage.history import (
 )
 from wallet_service.storage.queries import read_due_holds, read_holds, read_sequences
 
-LINES = 60_000
+LINES = 1_200_000
 PAGE = 3
 PAGES = LINES // PAGE
 OTHERS = 5000
