@@ -12,9 +12,8 @@ from benchmarks.deployment import postgres_program, run
 from wallet_service.ledger.books import Account, Books
 from wallet_service.ledger.commands import AccountKey, Transfer
 from wallet_service.ledger.decide import decide
-from wallet_service.storage.copy_text import copy_into, copy_lines
-from wallet_service.storage.prepared import array, bytes_array, text_array
-from wallet_service.storage.schema import MOVING_COLUMNS, entries, transactions
+from wallet_service.storage.row_text import array, copy_into, copy_lines
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
 CLIENTS = 32
 BATCH = 1000
@@ -139,15 +138,9 @@ def _batch(books: Books) -> tuple[str, list[str], _Copies, str, list[str]]:
         )
         decide(books, command)
     changed = [account for _, account in sorted(books.changed.items())]
-    keys = [
-        text_array(account.user_id for account in changed),
-        text_array(account.currency_code for account in changed),
-    ]
     columns = [
-        bytes_array(account.head_hash for account in changed)
-        if name == "head_hash"
-        else array(getattr(account, name) for account in changed)
-        for name in MOVING_COLUMNS
+        array(accounts.c[name], [getattr(account, name) for account in changed])
+        for name in ("user_id", "currency_code", *MOVING_COLUMNS)
     ]
     records = sorted(outcome.transaction for outcome in books.decided)
     lines = [entry for outcome in books.decided for entry in outcome.entries]
@@ -155,4 +148,4 @@ def _batch(books: Books) -> tuple[str, list[str], _Copies, str, list[str]]:
         (copy_into(transactions), copy_lines(transactions, records)),
         (copy_into(entries), copy_lines(entries, lines)),
     ]
-    return _LOCK, keys, copies, _UPDATE, [*keys, *columns]
+    return _LOCK, columns[:2], copies, _UPDATE, columns

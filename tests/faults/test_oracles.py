@@ -27,7 +27,7 @@ def honest(sqlite_url: str) -> list[Record]:
 
 def _execute(database_url: str, statement: str) -> None:
     database = open_database(database_url)
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         assert connection.execute(text(statement)).rowcount > 0
     database.close()
 

@@ -262,7 +262,7 @@ def serving(database_url: str, directory: Path, **settings: Any) -> Iterator[Ser
 def accounts_locked(database_url: str) -> Iterator[None]:
     """Keep everybody from writing until the block is left; reads go on."""
     database = open_database(database_url)
-    with database.writer.connect() as connection, connection.begin():
+    with database.transaction() as connection:
         if not database.is_embedded:
             connection.execute(text("LOCK TABLE accounts IN EXCLUSIVE MODE"))
         yield

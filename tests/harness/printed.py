@@ -71,7 +71,7 @@ class Books:
         """Change a row by hand."""
         with (
             closing(open_database(self._database_url)) as database,
-            database.writer.begin() as connection,
+            database.transaction() as connection,
         ):
             connection.execute(text(statement))
 

@@ -205,7 +205,7 @@ def fill_to_the_brim(database_url: str, alice: Wallet) -> None:
 def raise_balance(database_url: str, posted_minor: int) -> None:
     database = open_database(database_url)
     statement = text("UPDATE accounts SET posted_minor = :posted WHERE currency_code = 'JPY'")
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         connection.execute(statement, {"posted": posted_minor})
     database.close()
 

@@ -89,7 +89,7 @@ def test_an_incident_is_logged_once_under_its_number_without_the_request(
     database_url: str, logging_server: ServerProcess
 ) -> None:
     database = open_database(database_url)
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         connection.execute(text("ALTER TABLE entries RENAME TO lost"))
     database.close()
 

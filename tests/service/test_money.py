@@ -96,7 +96,7 @@ def test_what_was_recorded_without_a_current_currency_is_answered(
         alice.transfer("bob", 5000, request_id="old")
     database = open_database(database_url)
     is_old = transactions.c.request_id == "old"
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(update(transactions).where(is_old).values(currency_code=currency_code))
     database.close()
 

@@ -150,7 +150,7 @@ def row_locked(database_url: str, user_id: str) -> Iterator[None]:
     """Keep one account's row locked, as a transaction that hangs would."""
     database = open_database(database_url)
     statement = text("SELECT 1 FROM accounts WHERE user_id = :user_id FOR UPDATE")
-    with database.writer.connect() as connection, connection.begin():
+    with database.transaction() as connection:
         connection.execute(statement, {"user_id": user_id})
         yield
     database.close()
@@ -213,6 +213,6 @@ def test_an_internal_fault_tells_its_incident_number_only(
 
 def rename_table(database_url: str, old: str, new: str) -> None:
     database = open_database(database_url)
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         connection.execute(text(f"ALTER TABLE {old} RENAME TO {new}"))
     database.close()

@@ -180,7 +180,7 @@ def test_a_thousand_commands_are_one_batch(database: Database) -> None:
 def test_a_batch_that_breaks_a_constraint_halfway_leaves_nothing(database: Database) -> None:
     _run(database, _deposit("alice"), _deposit("bob"))
     # Books that lie: Alice's last line is missing from her account, so her next one collides.
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(
             text(
                 "INSERT INTO entries SELECT user_id, currency_code, sequence + 1, transaction_id,"
@@ -199,11 +199,11 @@ def test_a_batch_that_breaks_a_constraint_halfway_leaves_nothing(database: Datab
 
 def test_a_batch_whose_last_statement_fails_leaves_nothing(database: Database) -> None:
     _run(database, _deposit("alice"))
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(text("ALTER TABLE entries RENAME TO entries_gone"))
     with pytest.raises(DBAPIError):
         _run(database, _deposit("alice"), _deposit("bob"))
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(text("ALTER TABLE entries_gone RENAME TO entries"))
 
     assert [len(rows) for rows in _all_rows(database)] == [1, 1, 1]
@@ -213,7 +213,7 @@ def test_a_batch_whose_last_statement_fails_leaves_nothing(database: Database) -
 def test_time_never_runs_backwards_along_an_account(database: Database) -> None:
     (opened,) = _outcomes(_run(database, _deposit("alice")))
     future = opened.transaction.created_at + 3600 * 10**6
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(
             update(accounts).values(updated_at=future).where(accounts.c.user_id == "alice")
         )

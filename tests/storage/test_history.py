@@ -41,7 +41,7 @@ def _write_history(database: Database, key: AccountKey, times: list[int]) -> lis
     )
     names = accounts.columns.keys()
     row = {name: getattr(account, name) for name in names} | {"limits": None}
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(insert(accounts), row)
         if history:
             connection.execute(insert(entries), [entry._asdict() for entry in history])

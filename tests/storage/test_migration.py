@@ -42,14 +42,14 @@ def _upgrade(database: Database, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", "wallet_service:storage/migrations")
     config.set_main_option("path_separator", "os")
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
 
 def _insert(database: Database, table: Table, rows: list[dict[str, Any]]) -> None:
     kept = [{name: row[name] for name in row if name not in ADDED} for row in rows]
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         connection.execute(insert(table), kept)
 
 

@@ -66,7 +66,7 @@ def busy(postgres: StartedPostgres | GivenPostgres, postgres_template: str) -> I
     """A database with a long history of Alice's and much besides."""
     url = create_database(postgres, template=postgres_template)
     database = open_database(url)
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         for statement in _FILL:
             connection.exec_driver_sql(statement)
     yield database

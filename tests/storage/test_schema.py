@@ -115,7 +115,7 @@ NOT_NULL = [
 
 
 def _insert(database: Database, table: Table, row: dict[str, object]) -> None:
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(insert(table).values(row))
 
 
@@ -179,7 +179,7 @@ def test_an_empty_database_is_not_served(empty: Database) -> None:
 
 
 def test_a_newer_database_is_not_served(database: Database) -> None:
-    with database.write() as connection:
+    with database.transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
     with pytest.raises(SchemaOutOfDate, match=r"version 9999.*`wallet migrate`"):

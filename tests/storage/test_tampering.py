@@ -144,11 +144,11 @@ def _changed(
     database: Database, table: Table, row: dict[str, Any], changes: dict[str, Any]
 ) -> Iterator[None]:
     """Change a row for as long as the block lasts."""
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         changing = update(table).where(_key(table, row)).values(changes)
         assert connection.execute(changing).rowcount == 1
     yield
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         restoring = update(table).where(_key(table, row | changes)).values(row)
         assert connection.execute(restoring).rowcount == 1
 
@@ -218,7 +218,7 @@ def test_a_missing_hold_reversal_or_change_is_found(
     *, database: Database, ids: dict[str, str], table: Table, name: str, named: set[str]
 ) -> None:
     row = _row(database, table, name, ids)
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         assert connection.execute(delete(table).where(_key(table, row))).rowcount == 1
 
     assert _corrupt_row(database) in {each.format(id=ids[name], **ids) for each in named}

@@ -32,7 +32,7 @@ def _verify(database: Database) -> Counts:
 
 
 def _damage(database: Database, *statements: Any) -> None:
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         for statement in statements:
             assert connection.execute(statement).rowcount > 0
 
@@ -134,7 +134,7 @@ def test_a_forged_transaction_is_found(
     database: Database, ids: dict[str, str], forgery: dict[str, object]
 ) -> None:
     copied = select(transactions).where(transactions.c.transaction_id == ids["refused"])
-    with database.writer.begin() as connection:
+    with database.transaction() as connection:
         row = dict(connection.execute(copied).mappings().one())
         row |= {"transaction_id": STRANGER, "request_id": "forged", **forgery}
         if row["state"] == "POSTED":

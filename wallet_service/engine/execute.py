@@ -45,12 +45,17 @@ def execute_batch(
         BatchFailed: Not committed, or not known to be; run the same batch again.
     """
     commands = [command for submission in submissions for command in submission.commands]
-    with database.write() as connection:
+    with database.write() as transaction:
         books = load_books(
-            database, connection, commands, clock=_now_us, rules=rules, skip_busy=skip_busy
+            database,
+            transaction.connection,
+            commands,
+            clock=_now_us,
+            rules=rules,
+            skip_busy=skip_busy,
         )
         results = [_decide(books, submission) for submission in submissions]
-        write_books(database, connection, books)
+        write_books(transaction, books)
     return results
 
 

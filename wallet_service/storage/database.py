@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
 from wallet_service.storage import postgresql, sqlite
-from wallet_service.storage.dialect import Dialect, Limits, UnsafeDatabase
+from wallet_service.storage.dialect import Dialect, LastRows, Limits, UnsafeDatabase
 
 _Found = TypeVar("_Found")
 
@@ -41,6 +41,23 @@ class CommitInDoubt(BatchFailed):
     """COMMIT was sent and not answered: written or not, only the transaction ids tell."""
 
 
+@dataclass(slots=True)
+class WriteTransaction:
+    """One database transaction under way, and the connection it has to itself."""
+
+    dialect: Dialect
+    connection: Connection
+    is_committing: bool = False
+    is_committed: bool = False
+
+    def commit(self, last: LastRows) -> None:
+        """Write what comes last, and commit."""
+        unwritten = self.dialect.write(self.connection, last)
+        self.is_committing = True
+        self.dialect.commit(self.connection, unwritten)
+        self.is_committed = True
+
+
 @dataclass(frozen=True, slots=True)
 class Database:
     """A database of either kind, with its pools."""
@@ -55,39 +72,45 @@ class Database:
         return self.writer.dialect.name == "sqlite"
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> Iterator[WriteTransaction]:
         """
-        Run one database transaction; leaving the block commits it.
+        Run one database transaction, which leaves something only if the block commits it.
 
         Raises:
             BatchFailed: One of its kinds; the block may be run again.
 
             DBAPIError: The statement itself is wrong or forbidden; running again will not help.
         """
-        is_committing = False
+        transaction = None
         try:
             with self.writer.connect() as connection:
+                transaction = WriteTransaction(self.dialect, connection)
                 try:
-                    transaction = connection.begin()
-                    yield connection
-                    is_committing = True
-                    transaction.commit()
-                except DBAPIError:
-                    # Whatever went wrong, this connection's state is not to be guessed.
-                    connection.invalidate()
-                    raise
+                    yield transaction
+                finally:
+                    if not transaction.is_committed:
+                        connection.invalidate()  # its state is not to be guessed
         except DBAPIError as error:
+            is_committing = transaction is not None and transaction.is_committing
             failure = self._failure(error, is_committing=is_committing)
             if failure is None:
                 raise
             raise failure from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Lend a connection for statements that are committed together; for all but batches."""
+        with self.writer.connect() as plain:
+            connection = plain.execution_options(**self.dialect.TRANSACTION_OPTIONS)
+            with connection.begin():
+                yield connection
 
     def _failure(self, error: DBAPIError, *, is_committing: bool) -> BatchFailed | None:
         if self.dialect.was_busy(error):
             return AccountsBusy(str(error.orig))
         if self.dialect.was_rolled_back(error):
             return RolledBack(str(error.orig))
-        if is_committing:
+        if is_committing and not self.dialect.was_refused(error):
             return CommitInDoubt(str(error.orig))
         if error.connection_invalidated or self.dialect.was_lost(error):
             return ConnectionLost(str(error.orig))

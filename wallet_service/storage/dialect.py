@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, Table
 from sqlalchemy.exc import DBAPIError
@@ -35,12 +35,25 @@ class Limits:
     pool_timeout_s: int = 3
 
 
+class LastRows(NamedTuple):
+    """What most batches write: accounts that moved, and rows in the order of their columns."""
+
+    moved: Sequence[Account]
+    transactions: Sequence[tuple[Any, ...]]
+    entries: Sequence[tuple[Any, ...]]
+
+
 class UnsafeDatabase(Exception):
     """The database could lose a change after it was answered."""
 
 
 class Dialect(Protocol):
     """What a database does its own way."""
+
+    @property
+    def TRANSACTION_OPTIONS(self) -> Mapping[str, Any]:  # noqa: N802 (a constant of the module)
+        """Execution options by which SQLAlchemy begins and ends transactions on a connection."""
+        ...
 
     def create_engines(self, url: URL, limits: Limits) -> tuple[Engine, Engine]:
         """Return the writing and the reading pool."""
@@ -62,9 +75,10 @@ class Dialect(Protocol):
         self, connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
     ) -> Sequence[Sequence[Any]]:
         """
-        Lock, in the order of their keys, and read the open accounts among some keys.
+        Begin the transaction: lock, in the order of their keys, and read accounts among some keys.
 
-        With `skip_busy` those that others hold locked are left out instead of waited for.
+        What was executed on the connection before is no part of it. With `skip_busy` accounts that
+        others hold locked are left out instead of waited for.
         """
         ...
 
@@ -86,8 +100,12 @@ class Dialect(Protocol):
         """Insert rows whose values stand in the order of the table's columns."""
         ...
 
-    def update_accounts(self, connection: Connection, accounts: Sequence[Account]) -> None:
-        """Overwrite what moves on locked accounts."""
+    def write(self, connection: Connection, last: LastRows) -> Sequence[Any]:
+        """Write a batch's last rows, or return the statements that are to go with COMMIT."""
+        ...
+
+    def commit(self, connection: Connection, unwritten: Sequence[Any]) -> None:
+        """Execute what `write` returned, and commit."""
         ...
 
     def insert(self, table: Table) -> Any:
@@ -104,6 +122,10 @@ class Dialect(Protocol):
 
     def was_rolled_back(self, error: DBAPIError) -> bool:
         """Tell whether this failed because of others and left nothing: running again may help."""
+        ...
+
+    def was_refused(self, error: DBAPIError) -> bool:
+        """Tell whether a statement itself was refused, so that its transaction cannot commit."""
         ...
 
     def was_lost(self, error: DBAPIError) -> bool:

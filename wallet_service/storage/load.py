@@ -58,8 +58,7 @@ def load_books(
     `skip_busy` accounts that others hold locked are noted instead of waited for.
     """
     keys = sorted(_named_accounts(database, connection, commands))
-    lock_accounts = database.dialect.lock_accounts
-    rows = lock_accounts(connection, keys, skip_busy=skip_busy) if keys else ()
+    rows = database.dialect.lock_accounts(connection, keys, skip_busy=skip_busy)
     now = clock()  # once the locks are held: what is read later was made earlier
     accounts = {account.key: account for account in map(account_of, rows)}
     original_ids = {

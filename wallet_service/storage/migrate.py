@@ -34,7 +34,7 @@ def migrate(database: Database) -> str:
         wait=wait_random(0, 1),
         reraise=True,
     ):
-        with attempt, database.writer.begin() as connection:
+        with attempt, database.transaction() as connection:
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

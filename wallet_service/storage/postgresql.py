@@ -5,51 +5,41 @@ Nothing that must be right rests on triggers, advisory locks, sequences, deferra
 NOTIFY.
 """
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg2
 from psycopg2 import errorcodes
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class)
 from sqlalchemy import (
-    ARRAY,
     URL,
     BigInteger,
     ColumnElement,
     Connection,
     Engine,
-    Table,
-    Text,
-    Uuid,
-    and_,
-    any_,
-    bindparam,
     cast,
     create_engine,
     event,
     func,
     select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414 (of the dialect)
+from sqlalchemy.dialects.postgresql import insert as insert
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.ledger.books import Account
-from wallet_service.ledger.commands import AccountKey
-from wallet_service.storage.copy_text import copy_into, copy_lines
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.prepared import (
-    Prepared,
-    array,
-    bytes_array,
-    driver_cursor,
-    text_array,
+from wallet_service.storage.postgresql_batch import (
+    commit as commit,
+    find_accounts as find_accounts,
+    find_transactions as find_transactions,
+    insert_rows as insert_rows,
+    lock_accounts as lock_accounts,
+    write as write,
 )
-from wallet_service.storage.schema import MOVING_COLUMNS, accounts, transactions
+from wallet_service.storage.schema import transactions
 
+TRANSACTION_OPTIONS = {"isolation_level": "READ COMMITTED"}
 _VERSION_MIN = 14_00_00
 _BYTEA_OID = 17
 _UUID_OID = 2950
@@ -67,6 +57,11 @@ _ROLLED_BACK = {
     errorcodes.LOCK_NOT_AVAILABLE,
     errorcodes.UNIQUE_VIOLATION,
 }
+_REFUSED_CLASSES = (
+    "22",  # data exception
+    "23",  # integrity constraint violation
+    "42",  # wrong statement, or one that is not allowed
+)
 _LOST_CLASSES = (
     "08",  # connection exception
     "25",  # invalid transaction state: a standby, or a server told to be read-only
@@ -85,10 +80,11 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
         **_BY_KEY,
     }
     # Timeouts of the session never cut a COMMIT: the server stops counting before it commits.
+    # A batch's BEGIN and COMMIT are statements of ours, which travel together with others.
     writer = create_engine(
         url,
         hide_parameters=True,
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=1,
         connect_args=_connect_args(limits, timeouts),
@@ -157,107 +153,6 @@ def begin_snapshot(connection: Connection) -> Connection:
     return snapshot
 
 
-_wanted = (
-    func.unnest(
-        bindparam("user_ids", type_=ARRAY(Text)), bindparam("currency_codes", type_=ARRAY(Text))
-    )
-    .table_valued("user_id", "currency_code", name="wanted")
-    .render_derived()
-)
-_WANTED_ACCOUNTS = select(accounts).join(
-    _wanted,
-    and_(
-        accounts.c.user_id == _wanted.c.user_id,
-        accounts.c.currency_code == _wanted.c.currency_code,
-    ),
-)
-_SORTED_ACCOUNTS = _WANTED_ACCOUNTS.order_by(accounts.c.user_id, accounts.c.currency_code)
-
-#: One lock per account, taken in the order of the key on every server: nobody waits in a circle.
-_LOCK_ACCOUNTS = Prepared("lock_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts))
-_LOCK_FREE_ACCOUNTS = Prepared(
-    "lock_free_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
-)
-_FIND_ACCOUNTS = Prepared("find_accounts", _WANTED_ACCOUNTS)
-_FIND_TRANSACTIONS = Prepared(
-    "find_transactions",
-    select(transactions).where(
-        transactions.c.transaction_id == any_(bindparam("ids", type_=ARRAY(Uuid)))
-    ),
-)
-
-
-def lock_accounts(
-    connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
-) -> Sequence[Sequence[Any]]:
-    """Lock, in the order of their keys, and read the open accounts among some keys."""
-    return _accounts(connection, _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS, keys)
-
-
-def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
-    """Read the open accounts among some keys as last committed, in any order."""
-    return _accounts(connection, _FIND_ACCOUNTS, keys)
-
-
-def _accounts(
-    connection: Connection, statement: Prepared, keys: Sequence[AccountKey]
-) -> Sequence[Sequence[Any]]:
-    user_ids, currency_codes = zip(*keys, strict=True)
-    return statement.run(
-        connection, user_ids=text_array(user_ids), currency_codes=text_array(currency_codes)
-    )
-
-
-def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
-    """Read the recorded transactions among some ids."""
-    return _FIND_TRANSACTIONS.run(connection, ids=array(ids))
-
-
-_moved = (
-    func.unnest(
-        bindparam("user_ids", type_=ARRAY(Text)),
-        bindparam("currency_codes", type_=ARRAY(Text)),
-        *(cast(bindparam(name), ARRAY(accounts.c[name].type)) for name in MOVING_COLUMNS),
-    )
-    .table_valued(
-        "user_id", "currency_code", *(accounts.c[name] for name in MOVING_COLUMNS), name="moved"
-    )
-    .render_derived()
-)
-
-_UPDATE_ACCOUNTS = Prepared(
-    "update_accounts",
-    update(accounts)
-    .where(
-        accounts.c.user_id == _moved.c.user_id,
-        accounts.c.currency_code == _moved.c.currency_code,
-    )
-    .values({name: _moved.c[name] for name in MOVING_COLUMNS}),
-)
-
-
-def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
-    """Overwrite what moves on locked accounts, all in one statement."""
-    columns = {
-        name: array([getattr(account, name) for account in changed]) for name in MOVING_COLUMNS
-    }
-    columns["head_hash"] = bytes_array(account.head_hash for account in changed)
-    _UPDATE_ACCOUNTS.run(
-        connection,
-        user_ids=text_array(account.user_id for account in changed),
-        currency_codes=text_array(account.currency_code for account in changed),
-        **columns,
-    )
-
-
-def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows by COPY, the cheapest way in for one as for a thousand."""
-    with driver_cursor(connection, f"COPY {table.name}") as cursor:
-        lines = copy_lines(table, rows)
-        # In one piece: for each piece the driver has to wait for its turn among the threads.
-        cursor.copy_expert(copy_into(table), io.StringIO(lines), size=len(lines) + 1)
-
-
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
     """Build the predicate that a transaction's metadata has all of some labels."""
     return cast(transactions.c.metadata, JSONB).contains(dict(labels))
@@ -271,6 +166,12 @@ def was_busy(error: DBAPIError) -> bool:
 def was_rolled_back(error: DBAPIError) -> bool:
     """Tell whether this failed because of others and left nothing: running again may help."""
     return _code(error) in _ROLLED_BACK
+
+
+def was_refused(error: DBAPIError) -> bool:
+    """Tell whether a statement itself was refused, so that its transaction cannot commit."""
+    code = _code(error)
+    return code is not None and code.startswith(_REFUSED_CLASSES)
 
 
 def was_lost(error: DBAPIError) -> bool:

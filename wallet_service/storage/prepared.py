@@ -1,13 +1,13 @@
 """
-PostgreSQL's prepared statements, by psycopg2, and the arrays they are given as text.
+PostgreSQL's prepared statements, by psycopg2.
 
 A batch's parameters are arrays of up to thousands of values. As one text each they are parsed
 quickly, where the driver's own way makes an expression of every value.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class)
@@ -20,26 +20,42 @@ from sqlalchemy.sql.compiler import SQLCompiler
 _NUMBERED = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
+class Statement(NamedTuple):
+    """A statement to send; `prepare` makes known on a connection, by its name, what it executes."""
+
+    text: str
+    parameters: tuple[str, ...] = ()
+    name: str = ""
+    prepare: str = ""
+
+
 class Prepared:
     """A statement that each connection parses and plans only once."""
 
     def __init__(self, name: str, statement: ClauseElement) -> None:
         compiled = statement.compile(dialect=_NUMBERED)
         assert isinstance(compiled, SQLCompiler)
-        parameters = compiled.positiontup or []
+        self._parameters = compiled.positiontup or []
         self._name = name
-        self._parameters = parameters
         self._prepare = f"PREPARE {name} AS {compiled}"
-        self._execute = f"EXECUTE {name}({', '.join(['%s'] * len(parameters))})"
+        self._execute = f"EXECUTE {name}({', '.join(['%s'] * len(self._parameters))})"
 
-    def run(self, connection: Connection, **parameters: str) -> list[tuple[Any, ...]]:
-        """Execute it; return what it found."""
-        with driver_cursor(connection, self._name) as cursor:
-            if self._name not in connection.info:
-                cursor.execute(self._prepare)
-                connection.info[self._name] = True
-            cursor.execute(self._execute, [parameters[name] for name in self._parameters])
-            return cursor.fetchall() if cursor.description else []
+    def bind(self, parameters: dict[str, str]) -> Statement:
+        """Return what executes it with some parameters."""
+        values = tuple(parameters[name] for name in self._parameters)
+        return Statement(self._execute, values, self._name, self._prepare)
+
+
+def send(connection: Connection, *statements: Statement) -> list[tuple[Any, ...]]:
+    """Execute some statements by one message; return what the last one found."""
+    with driver_cursor(connection, statements[-1].text) as cursor:
+        for each in statements:
+            if each.prepare and each.name not in connection.info:
+                cursor.execute(each.prepare)
+                connection.info[each.name] = True
+        text = "; ".join(each.text for each in statements)
+        cursor.execute(text, [value for each in statements for value in each.parameters])
+        return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager
@@ -52,19 +68,3 @@ def driver_cursor(connection: Connection, what: str) -> Iterator[Cursor]:
             yield cursor
     except psycopg2.Error as error:
         raise DBAPIError(what, None, error) from error
-
-
-def array(values: Iterable[object]) -> str:
-    """Write numbers or ids as an array's text (PostgreSQL manual, section 8.15.2)."""
-    return "{" + ",".join(map(str, values)) + "}"
-
-
-def text_array(values: Iterable[str]) -> str:
-    """Write some texts, at least one, as an array's text."""
-    quoted = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-    return '{"' + '","'.join(quoted) + '"}'
-
-
-def bytes_array(values: Iterable[bytes]) -> str:
-    """Write some bytes, at least one, as an array's text."""
-    return text_array("\\x" + value.hex() for value in values)

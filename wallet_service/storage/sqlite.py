@@ -32,15 +32,15 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import insert as insert  # noqa: PLC0414 (of the dialect)
+from sqlalchemy.dialects.sqlite import insert as insert
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.schema import MOVING_COLUMNS, accounts, transactions
+from wallet_service.storage.dialect import LastRows, Limits, UnsafeDatabase
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
+TRANSACTION_OPTIONS: dict[str, Any] = {}
 _SYNCHRONOUS_FULL = 2
 #: Largest first; few sizes, so that the driver keeps their statements prepared.
 _ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
@@ -145,8 +145,8 @@ def lock_accounts(
     *,
     skip_busy: bool,  # noqa: ARG001 (there are no locks on accounts)
 ) -> Sequence[Sequence[Any]]:
-    """Read the open accounts among some keys; the transaction itself is the lock."""
-    return find_accounts(connection, keys)
+    """Read accounts among some keys; whatever comes first begins the transaction and locks all."""
+    return find_accounts(connection, keys) if keys else []
 
 
 def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
@@ -159,16 +159,24 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
     _write_rows(connection, table, rows, overwritten=())
 
 
-def update_accounts(connection: Connection, changed: Sequence[Account]) -> None:
-    """Overwrite what moves on locked accounts."""
-    rows = [
+def write(connection: Connection, last: LastRows) -> Sequence[Any]:
+    """Write a batch's last rows."""
+    moved = [
         tuple(
             None if column.nullable else getattr(account, column.name)
             for column in accounts.columns
         )
-        for account in changed
+        for account in last.moved
     ]
-    _write_rows(connection, accounts, rows, overwritten=MOVING_COLUMNS)
+    _write_rows(connection, accounts, moved, overwritten=MOVING_COLUMNS)
+    _write_rows(connection, transactions, last.transactions, overwritten=())
+    _write_rows(connection, entries, last.entries, overwritten=())
+    return ()
+
+
+def commit(connection: Connection, _unwritten: Sequence[Any]) -> None:
+    """Commit."""
+    connection.commit()
 
 
 def _write_rows(
@@ -184,6 +192,8 @@ def _write_rows(
     The driver lets other threads run during each statement and has to wait for its turn after it,
     which on a busy server takes longer than the statement.
     """
+    if not rows:
+        return
     driver_connection = connection.connection.driver_connection
     assert isinstance(driver_connection, sqlite3.Connection)
     columns = [
@@ -248,6 +258,11 @@ def was_rolled_back(error: DBAPIError) -> bool:
     """Tell whether this failed because of others and left nothing: running again may help."""
     code = _code(error)
     return code in _UNIQUE or code & 0xFF in _ROLLED_BACK
+
+
+def was_refused(error: DBAPIError) -> bool:
+    """Tell whether a statement itself was refused, so that its transaction cannot commit."""
+    return not was_lost(error)
 
 
 def was_lost(error: DBAPIError) -> bool:

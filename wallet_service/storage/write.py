@@ -1,12 +1,13 @@
-"""Write what a batch decided: new rows in bulk, changed accounts in one statement."""
+"""Write what a batch decided."""
 
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Table, bindparam, update
+from sqlalchemy import Insert, Table, bindparam, update
 
 from wallet_service.ledger.books import Account, Books, Hold
-from wallet_service.storage.database import Database
-from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
+from wallet_service.storage.database import WriteTransaction
+from wallet_service.storage.dialect import LastRows
+from wallet_service.storage.schema import accounts, holds, reversals
 
 _UPDATE_SETTINGS = (
     update(accounts)
@@ -24,55 +25,48 @@ _UPDATE_SETTINGS = (
 )
 
 
-def write_books(database: Database, connection: Connection, books: Books) -> None:
+def write_books(transaction: WriteTransaction, books: Books) -> None:
     """
-    Write everything that was decided, inside the batch's database transaction.
+    Write and commit everything that was decided.
 
     Rows go in the order of their keys: two servers that open the same accounts or repeat the same
     requests wait for each other, never in a circle.
     """
-    if not books.decided:
-        return
-    insert_rows = database.dialect.insert_rows
-    _write_accounts(database, connection, books)
-    insert_rows(connection, transactions, sorted(each.transaction for each in books.decided))
-    lines = [entry for outcome in books.decided for entry in outcome.entries]
-    if lines:
-        insert_rows(connection, entries, lines)
+    moved = _write_settings(transaction, books)
     if books.changed_holds:
         rows = [_hold_row(hold) for _, hold in sorted(books.changed_holds.items())]
-        connection.execute(_upsert(database, holds), rows)
+        transaction.connection.execute(_upsert(transaction, holds), rows)
     if books.changed_reversals:
         changed = sorted(books.changed_reversals.items())
         rows = [
             {"transaction_id": original_id, "reversed_minor": reversed_minor}
             for original_id, reversed_minor in changed
         ]
-        connection.execute(_upsert(database, reversals), rows)
+        transaction.connection.execute(_upsert(transaction, reversals), rows)
+    records = sorted(each.transaction for each in books.decided)
+    lines = [entry for outcome in books.decided for entry in outcome.entries]
+    transaction.commit(LastRows(moved, records, lines))
 
 
-def _write_accounts(database: Database, connection: Connection, books: Books) -> None:
-    """Insert opened accounts and overwrite changed ones; settings only where they changed."""
+def _write_settings(transaction: WriteTransaction, books: Books) -> list[Account]:
+    """Insert opened accounts and overwrite those of changed settings; return what only moved."""
     changed = sorted(books.changed.items())
     opened = [account for _, account in changed if not account.is_stored]
     stored = [(key, account) for key, account in changed if account.is_stored]
-    moved = [account for key, account in stored if key not in books.changed_settings]
-    reset = [account for key, account in stored if key in books.changed_settings]
     if opened:
         rows = [tuple(_account_row(account).values()) for account in opened]
-        database.dialect.insert_rows(connection, accounts, rows)
-    if moved:
-        database.dialect.update_accounts(connection, moved)
-    for account in reset:
+        transaction.dialect.insert_rows(transaction.connection, accounts, rows)
+    for account in (account for key, account in stored if key in books.changed_settings):
         row = _account_row(account)
         row["key_user_id"] = row.pop("user_id")
         row["key_currency_code"] = row.pop("currency_code")
-        connection.execute(_UPDATE_SETTINGS, row)
+        transaction.connection.execute(_UPDATE_SETTINGS, row)
+    return [account for key, account in stored if key not in books.changed_settings]
 
 
-def _upsert(database: Database, table: Table) -> Insert:
+def _upsert(transaction: WriteTransaction, table: Table) -> Insert:
     """Build an insert that overwrites the row of the same key."""
-    statement = database.dialect.insert(table)
+    statement = transaction.dialect.insert(table)
     keys = [column.name for column in table.primary_key]
     changes = {name: value for name, value in statement.excluded.items() if name not in keys}
     upsert: Insert = statement.on_conflict_do_update(index_elements=keys, set_=changes)

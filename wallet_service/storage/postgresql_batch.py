@@ -1,0 +1,153 @@
+"""
+A batch on PostgreSQL, in three messages: begin and lock, look up, write and commit.
+
+Each message is a round trip that the whole batch waits for.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.types import TypeEngine
+
+from wallet_service.ledger.commands import AccountKey
+from wallet_service.storage.dialect import LastRows
+from wallet_service.storage.prepared import Prepared, Statement, driver_cursor, send
+from wallet_service.storage.row_text import array, copy_into, copy_lines, row_arrays
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
+
+_BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
+_COMMIT = Statement("COMMIT")
+#: From here on COPY is so much cheaper that its own messages are worth it.
+_COPY_ROWS_MIN = 64
+
+
+def _array_of(column: Any) -> TypeEngine[Any]:
+    return ARRAY(Text if isinstance(column.type, Text) else column.type)
+
+
+def _insert(table: Table) -> Prepared:
+    """Prepare the insert of rows that are given as arrays by column."""
+    arrays = [cast(bindparam(column.name), _array_of(column)) for column in table.columns]
+    made = func.unnest(*arrays).table_valued(*table.columns.keys(), name="made").render_derived()
+    statement = insert(table).from_select(table.columns.keys(), select(*made.c))
+    return Prepared(f"insert_{table.name}", statement)
+
+
+_wanted = (
+    func.unnest(
+        bindparam("user_id", type_=ARRAY(Text)), bindparam("currency_code", type_=ARRAY(Text))
+    )
+    .table_valued("user_id", "currency_code", name="wanted")
+    .render_derived()
+)
+_WANTED_ACCOUNTS = select(accounts).join(
+    _wanted,
+    and_(
+        accounts.c.user_id == _wanted.c.user_id,
+        accounts.c.currency_code == _wanted.c.currency_code,
+    ),
+)
+_SORTED_ACCOUNTS = _WANTED_ACCOUNTS.order_by(accounts.c.user_id, accounts.c.currency_code)
+_KEY_COLUMNS = tuple(accounts.primary_key.columns)
+
+#: One lock per account, taken in the order of the key on every server: nobody waits in a circle.
+_LOCK_ACCOUNTS = Prepared("lock_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts))
+_LOCK_FREE_ACCOUNTS = Prepared(
+    "lock_free_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
+)
+_FIND_ACCOUNTS = Prepared("find_accounts", _WANTED_ACCOUNTS)
+_FIND_TRANSACTIONS = Prepared(
+    "find_transactions",
+    select(transactions).where(
+        transactions.c.transaction_id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+    ),
+)
+
+_MOVED_COLUMNS = (*_KEY_COLUMNS, *(accounts.c[name] for name in MOVING_COLUMNS))
+_moved = (
+    func.unnest(*(cast(bindparam(each.name), _array_of(each)) for each in _MOVED_COLUMNS))
+    .table_valued(*_MOVED_COLUMNS, name="moved")
+    .render_derived()
+)
+_UPDATE_ACCOUNTS = Prepared(
+    "update_accounts",
+    update(accounts)
+    .where(
+        accounts.c.user_id == _moved.c.user_id,
+        accounts.c.currency_code == _moved.c.currency_code,
+    )
+    .values({name: _moved.c[name] for name in MOVING_COLUMNS}),
+)
+_INSERT = {table: _insert(table) for table in (transactions, entries)}
+
+
+def lock_accounts(
+    connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
+) -> Sequence[Sequence[Any]]:
+    """Begin the transaction: lock, in the order of their keys, and read accounts among some."""
+    if not keys:
+        return send(connection, _BEGIN)
+    statement = _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS
+    return send(connection, _BEGIN, statement.bind(_key_arrays(keys)))
+
+
+def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
+    """Read the open accounts among some keys as last committed, in any order."""
+    return send(connection, _FIND_ACCOUNTS.bind(_key_arrays(keys)))
+
+
+def _key_arrays(keys: Sequence[AccountKey]) -> dict[str, str]:
+    columns = zip(_KEY_COLUMNS, zip(*keys, strict=True), strict=True)
+    return {column.name: array(column, values) for column, values in columns}
+
+
+def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """Read the recorded transactions among some ids."""
+    wanted = array(transactions.c.transaction_id, ids)
+    return send(connection, _FIND_TRANSACTIONS.bind({"ids": wanted}))
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows by COPY."""
+    with driver_cursor(connection, f"COPY {table.name}") as cursor:
+        lines = copy_lines(table, rows)
+        # In one piece: for each piece the driver has to wait for its turn among the threads.
+        cursor.copy_expert(copy_into(table), io.StringIO(lines), size=len(lines) + 1)
+
+
+def write(connection: Connection, last: LastRows) -> list[Statement]:
+    """Write a batch's last rows, or leave them to COMMIT's message."""
+    statements = []
+    if last.moved:
+        columns = {
+            column.name: array(column, [getattr(account, column.name) for account in last.moved])
+            for column in _MOVED_COLUMNS
+        }
+        statements.append(_UPDATE_ACCOUNTS.bind(columns))
+    for table, rows in ((transactions, last.transactions), (entries, last.entries)):
+        if len(rows) >= _COPY_ROWS_MIN:
+            insert_rows(connection, table, rows)
+        elif rows:
+            statements.append(_INSERT[table].bind(row_arrays(table, rows)))
+    return statements
+
+
+def commit(connection: Connection, unwritten: Sequence[Statement]) -> None:
+    """Write what `write` left, and commit, by one message."""
+    send(connection, *unwritten, _COMMIT)

@@ -1,0 +1,81 @@
+"""
+Rows as the text that PostgreSQL reads.
+
+Lines for COPY are described in its manual under COPY, "Text Format", arrays in section 8.15.2. Both
+are written column by column: what holds for one value of a column holds for all of them.
+"""
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import JSON, BigInteger, Column, LargeBinary, Table
+
+
+@functools.cache
+def copy_into(table: Table) -> str:
+    """Return the statement that reads lines."""
+    return f"COPY {table.name} ({', '.join(table.columns.keys())}) FROM STDIN"
+
+
+def copy_lines(table: Table, rows: Sequence[tuple[Any, ...]]) -> str:
+    """Write rows, whose values stand in the order of the table's columns, as lines."""
+    columns = map(_copy_column, table.columns, zip(*rows, strict=True))
+    return "\n".join(map("\t".join, zip(*columns, strict=True)))
+
+
+def row_arrays(table: Table, rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    """Write rows, whose values stand in the order of the table's columns, as arrays by column."""
+    columns = zip(table.columns, zip(*rows, strict=True), strict=True)
+    return {column.name: array(column, values) for column, values in columns}
+
+
+def array(column: Column[Any], values: Sequence[Any]) -> str:
+    """Write a column's values as an array."""
+    match column.type:
+        case BigInteger():
+            items = [_NULL if value is None else str(value) for value in values]
+        case LargeBinary():
+            items = [_NULL if value is None else rf'"\\x{value.hex()}"' for value in values]
+        case JSON():
+            items = [_quoted(orjson.dumps(value).decode()) if value else _NULL for value in values]
+        case _:
+            items = [_NULL if value is None else _quoted(value) for value in values]
+    return "{" + ",".join(items) + "}"
+
+
+_NULL = "NULL"
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
+
+
+_COPY_NULL = r"\N"
+_COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_NEEDS_ESCAPE = re.compile(r"[\\\t\n\r]")
+
+
+def _copy_column(column: Column[Any], values: Sequence[Any]) -> Sequence[str]:
+    """Write a column's values."""
+    if isinstance(column.type, JSON):
+        values = [value or None for value in values]
+    if None not in values:
+        return _copy_texts(column, values)
+    texts = iter(_copy_texts(column, [value for value in values if value is not None]))
+    return [_COPY_NULL if value is None else next(texts) for value in values]
+
+
+def _copy_texts(column: Column[Any], values: Sequence[Any]) -> Sequence[str]:
+    match column.type:
+        case BigInteger():
+            return list(map(str, values))
+        case LargeBinary():
+            return [r"\\x" + value.hex() for value in values]
+        case JSON():
+            values = [orjson.dumps(value).decode() for value in values]
+    if _NEEDS_ESCAPE.search("".join(values)):
+        return [value.translate(_COPY_ESCAPES) for value in values]
+    return values
