@@ -1,7 +1,7 @@
 """Batches that wait at a gate, and a crowd of threads that submits to them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Semaphore
 from typing import Self
@@ -36,6 +36,11 @@ def request_ids_in(submissions: Sequence[Submission]) -> list[str]:
 def in_time() -> float:
     """Return a deadline far away."""
     return time.monotonic() + SOON_S
+
+
+def submit(engine: GroupCommit, command: Command, *, deadline: float) -> Outcome:
+    """Have a command carried out that is there already, and return its outcome as it is."""
+    return engine.submit(lambda: command, lambda outcome: outcome, deadline=deadline)
 
 
 class Gate:
@@ -86,17 +91,29 @@ class Crowd:
         """Submit from a thread of its own."""
         command = deposit(request_id, "alice", 5)
         return self._pool.submit(
-            self.engine.submit, command, deadline=in_time() if deadline is None else deadline
+            submit, self.engine, command, deadline=in_time() if deadline is None else deadline
+        )
+
+    def ask(
+        self, read: Callable[[], Command], answer: Callable[[Outcome], Outcome]
+    ) -> Future[Outcome]:
+        """Submit from a thread of its own, once it waits."""
+        return self._waiting(
+            lambda: self._pool.submit(self.engine.submit, read, answer, deadline=in_time())
         )
 
     def gather(self, *request_ids: str) -> list[Future[Outcome]]:
         """Submit some commands, one after another, until all of them wait."""
-        waiting = []
-        for request_id in request_ids:
-            before = len(self.engine._combiner._pending)
-            waiting.append(self.submit(request_id))
-            eventually(lambda before=before: len(self.engine._combiner._pending) == before + 1)
-        return waiting
+        return [
+            self._waiting(lambda request_id=request_id: self.submit(request_id))
+            for request_id in request_ids
+        ]
+
+    def _waiting(self, ask: Callable[[], Future[Outcome]]) -> Future[Outcome]:
+        before = len(self.engine._combiner._pending)
+        future = ask()
+        eventually(lambda: len(self.engine._combiner._pending) == before + 1)
+        return future
 
 
 def request_id_of(future: Future[Outcome]) -> str:

@@ -17,18 +17,25 @@ from typing import Self
 from sqlalchemy.engine import make_url
 
 _COMMIT = b"COMMIT\0"
+_LOOK_UP = b"EXECUTE find_transactions"
 _NO = b"N"
 _ENCRYPTION_REQUESTS = {80877103, 80877104}
-_QUERY, _COPY_DATA = b"Q", b"d"
+_QUERY = b"Q"
 
 
 class Fault(Enum):
     """Where a connection is cut."""
 
-    BEFORE_COMMIT = auto()  # COMMIT never reaches the server
+    BEFORE_COMMIT = auto()  # COMMIT, with what it commits, never reaches the server
     AFTER_COMMIT = auto()  # the server has committed, and its answer is lost
     SILENT_COMMIT = auto()  # the same, but the client is left waiting until the proxy is healed
-    DURING_COPY = auto()  # rows on their way in are lost
+    AFTER_LOCKS = auto()  # locks are held, and nothing is written yet
+
+
+def _is_occasion(fault: Fault, query: bytes) -> bool:
+    if fault is Fault.AFTER_LOCKS:
+        return query.startswith(_LOOK_UP)
+    return query.endswith(_COMMIT)
 
 
 class PgProxy:
@@ -87,11 +94,11 @@ class PgProxy:
             self._always = None
         self._healed.set()
 
-    def next_fault(self, *, is_copy: bool) -> Fault | None:
-        """Take the fault that is due at a COMMIT, or at rows on their way in."""
+    def next_fault(self, query: bytes) -> Fault | None:
+        """Take the fault that is due at a query: at a COMMIT, or once locks are held."""
         with self._mutex:
             fault = self._planned[0] if self._planned else self._always
-            if fault is None or (fault is Fault.DURING_COPY) != is_copy:
+            if fault is None or not _is_occasion(fault, query):
                 return None
             if self._planned:
                 self._planned.popleft()
@@ -161,12 +168,8 @@ class _Connection:
         while True:
             kind, length = self._read(1), self._read(4)
             body = self._read(struct.unpack("!I", length)[0] - 4)
-            fault = None
-            if kind == _QUERY and body == _COMMIT:
-                fault = self._proxy.next_fault(is_copy=False)
-            elif kind == _COPY_DATA:
-                fault = self._proxy.next_fault(is_copy=True)
-            if fault in {Fault.BEFORE_COMMIT, Fault.DURING_COPY}:
+            fault = self._proxy.next_fault(body) if kind == _QUERY else None
+            if fault in {Fault.BEFORE_COMMIT, Fault.AFTER_LOCKS}:
                 return
             self._withheld = fault
             self._server.sendall(kind + length + body)

@@ -16,8 +16,7 @@ from harness.bad_content import (
 )
 from harness.calls import METHODS, Caller, user
 from harness.stored import all_rows
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from wallet_client.v1.types_pb2 import Money
 from wallet_client.v1.wallet_admin_service_pb2 import (
     GetAccountRequest,

@@ -4,8 +4,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from wallet_service.ledger.books import GENESIS_HASH, Entry, Transaction
 from wallet_service.ledger.chain import entry_hash, transaction_digest

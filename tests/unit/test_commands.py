@@ -5,8 +5,7 @@ import uuid
 
 import pytest
 from harness.commands import deposit, open_account, transfer, withdraw
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from wallet_service.ledger.commands import AccountKey, Command, accounts_of
 from wallet_service.ledger.ids import transaction_id

@@ -9,8 +9,7 @@ from typing import Any
 
 from harness.commands import deposit, open_account, transfer, withdraw
 from harness.ledger_model import hash_of_line
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from wallet_service.ledger.books import Books, Outcome, Rules

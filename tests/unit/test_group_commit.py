@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from harness.batches import (
@@ -18,6 +19,7 @@ from harness.batches import (
     in_time,
     request_id_of,
     request_ids_in,
+    submit,
 )
 from harness.commands import deposit
 from harness.patience import eventually
@@ -34,7 +36,8 @@ def test_a_single_command_is_a_batch_of_one() -> None:
     gate = Gate()
     gate.open()
 
-    outcome = GroupCommit(gate, batch_max=10).submit(deposit("1", "alice", 5), deadline=in_time())
+    engine = GroupCommit(gate, batch_max=10)
+    outcome = submit(engine, deposit("1", "alice", 5), deadline=in_time())
 
     assert outcome == answer_to(deposit("1", "alice", 5))
     assert gate.batches == [["1"]]
@@ -78,7 +81,9 @@ def test_commands_submitted_together_are_run_in_one_batch_and_answered_in_order(
     gate.open()
     commands = [deposit(name, "alice", 5) for name in "abc"]
 
-    answers = GroupCommit(gate, batch_max=2).submit_all(Submission(commands), deadline=in_time())
+    answers = GroupCommit(gate, batch_max=2).submit_all(
+        lambda: Submission(commands), list, size=3, deadline=in_time()
+    )
 
     assert answers == [answer_to(command) for command in commands]
     assert gate.batches == [["a", "b", "c"]]
@@ -104,11 +109,47 @@ def test_a_command_that_comes_too_late_is_never_run() -> None:
     engine = GroupCommit(gate, batch_max=10)
 
     with pytest.raises(DeadlineExceeded):
-        engine.submit(deposit("late", "alice", 5), deadline=time.monotonic())
+        submit(engine, deposit("late", "alice", 5), deadline=time.monotonic())
 
     assert gate.batches == []
     gate.open()
-    assert engine.submit(deposit("1", "alice", 5), deadline=in_time()).entries
+    assert submit(engine, deposit("1", "alice", 5), deadline=in_time()).entries
+
+
+def _raise(error: Exception) -> Any:
+    raise error
+
+
+def test_what_cannot_be_read_or_answered_fails_alone() -> None:
+    gate = Gate()
+    with Crowd(gate, batch_max=10) as crowd:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        waiting = crowd.gather("1")
+        unread = crowd.ask(lambda: _raise(LookupError("unread")), lambda outcome: outcome)
+        unanswered = crowd.ask(
+            lambda: deposit("2", "alice", 5), lambda _: _raise(LookupError("unanswered"))
+        )
+        waiting += crowd.gather("3")
+        gate.open()
+
+        assert [request_id_of(future) for future in (first, *waiting)] == ["0", "1", "3"]
+        for future, why in ((unread, "unread"), (unanswered, "unanswered")):
+            with pytest.raises(LookupError, match=why):
+                future.result(SOON_S)
+    assert gate.batches == [["0"], ["1", "2", "3"]]
+
+
+def test_where_nothing_can_be_read_no_batch_is_run() -> None:
+    gate = Gate()
+    engine = GroupCommit(gate, batch_max=10)
+
+    with pytest.raises(LookupError):
+        engine.submit(lambda: _raise(LookupError()), lambda _: None, deadline=in_time())
+
+    assert gate.batches == []
+    gate.open()
+    assert submit(engine, deposit("1", "alice", 5), deadline=in_time()).entries
 
 
 def test_when_all_that_wait_are_too_late_the_next_one_leads() -> None:
@@ -220,8 +261,8 @@ def test_in_a_storm_no_call_hangs_is_lost_or_gets_anothers_answer() -> None:
             request_id = f"{thread}/{number}"
             patience_s = dice.choice([0, 0.0001, 0.001, 0.003, SOON_S])
             try:
-                outcome = engine.submit(
-                    deposit(request_id, "alice", 5), deadline=time.monotonic() + patience_s
+                outcome = submit(
+                    engine, deposit(request_id, "alice", 5), deadline=time.monotonic() + patience_s
                 )
             except DeadlineExceeded:
                 assert patience_s < SOON_S
@@ -239,4 +280,4 @@ def test_in_a_storm_no_call_hangs_is_lost_or_gets_anothers_answer() -> None:
     assert min(ends["answered"], ends["too late"]) > 0
     assert max(ran.values()) == 1
     assert ends["answered"] <= sum(ran.values()) <= THREADS * CALLS_PER_THREAD
-    assert engine.submit(deposit("after", "alice", 5), deadline=in_time()).entries
+    assert submit(engine, deposit("after", "alice", 5), deadline=in_time()).entries

@@ -4,8 +4,7 @@ import string
 import uuid
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from wallet_service.ledger.errors import PageTokenInvalid
 from wallet_service.transport.page_token import Part, Position, make_page_token, read_page_token

@@ -20,8 +20,7 @@ from harness.commands import (
     withdraw,
 )
 from harness.ledger_model import Ask, Model, ask_of, hash_of_line
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from wallet_service.ledger.books import Books, Outcome

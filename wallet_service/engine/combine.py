@@ -5,35 +5,48 @@ A thread that asks for something either becomes the leader or waits. The leader 
 pending, answers it as one batch, wakes everyone with their own answer, and hands the lead to the
 first of those who came in meanwhile. So there is one batch at a time, and batches grow with the
 load by themselves. No thread of its own, no queue to outlive a crash.
+
+The leader also reads and answers for everybody: the same code over and over stays in the
+processor's caches, where it takes a fraction of what it takes each thread in turn.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from wallet_service.ledger.errors import DeadlineExceeded
 
 _Request = TypeVar("_Request")
+_Result = TypeVar("_Result")
 _Answer = TypeVar("_Answer")
 
 
-class _Call(Generic[_Request, _Answer]):
-    """A waiting request. `woken` is a lock released once: answered, or chosen to lead."""
+class _Call(Generic[_Request, _Result]):
+    """Somebody waiting. `woken` is a lock released once: answered, or chosen to lead."""
 
-    __slots__ = ("answer", "deadline", "leads", "request", "woken")
+    __slots__ = ("answer", "deadline", "finish", "leads", "read", "size", "woken")
 
-    def __init__(self, request: _Request, deadline: float) -> None:
-        self.request = request
+    def __init__(
+        self,
+        read: Callable[[], _Request],
+        finish: Callable[[_Result], Any],
+        *,
+        deadline: float,
+        size: int,
+    ) -> None:
+        self.read = read
+        self.finish = finish
         self.deadline = deadline
-        self.answer: _Answer | Exception | None = None
+        self.size = size
+        self.answer: Any = None
         self.leads = False
         self.woken = threading.Lock()
         self.woken.acquire()
 
 
-class Combiner(Generic[_Request, _Answer]):
+class Combiner(Generic[_Request, _Result]):
     """
     Gathers the requests of many threads into batches.
 
@@ -42,40 +55,44 @@ class Combiner(Generic[_Request, _Answer]):
             raises is everybody's answer.
 
         batch_max: Size from which on a batch is full.
-
-        size: What a request adds to a batch's size.
     """
 
     def __init__(
-        self,
-        run_batch: Callable[[Sequence[_Request]], Sequence[_Answer]],
-        *,
-        batch_max: int,
-        size: Callable[[_Request], int] = lambda _request: 1,
+        self, run_batch: Callable[[Sequence[_Request]], Sequence[_Result]], *, batch_max: int
     ) -> None:
         self._run_batch = run_batch
         self._batch_max = batch_max
-        self._size = size
         self._mutex = threading.Lock()
-        self._pending: deque[_Call[_Request, _Answer]] = deque()
+        self._pending: deque[_Call[_Request, _Result]] = deque()
         self._has_leader = False
 
-    def ask(self, request: _Request, *, deadline: float) -> _Answer:
+    def ask(
+        self,
+        read: Callable[[], _Request],
+        answer: Callable[[_Result], _Answer],
+        *,
+        deadline: float,
+        size: int = 1,
+    ) -> _Answer:
         """
         Have a request answered, in whichever batch comes first.
 
         Args:
-            request: Whatever `run_batch` understands.
+            read: Returns the request; runs on the leader's thread.
+
+            answer: Makes the answer of what `run_batch` returned; runs on the leader's thread.
 
             deadline: On `time.monotonic()`'s clock.
+
+            size: What the request adds to a batch's size.
 
         Raises:
             DeadlineExceeded: The deadline passed first. If the request was in a batch by then, that
                 goes on.
 
-            Exception: What `run_batch` raised.
+            Exception: What `read`, `run_batch` or `answer` raised.
         """
-        call: _Call[_Request, _Answer] = _Call(request, deadline)
+        call: _Call[_Request, _Result] = _Call(read, answer, deadline=deadline, size=size)
         with self._mutex:
             self._pending.append(call)
             call.leads = not self._has_leader
@@ -84,38 +101,46 @@ class Combiner(Generic[_Request, _Answer]):
             self._wait(call)
         if call.leads:
             self._lead(call)
-        answer = call.answer  # read once: a leader may still answer a caller who gave up
-        assert answer is not None, "woken without an answer"
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        answered = call.answer  # read once: a leader may still answer a caller who gave up
+        assert answered is not None, "woken without an answer"
+        if isinstance(answered, Exception):
+            raise answered
+        found: _Answer = answered
+        return found
 
-    def _wait(self, call: _Call[_Request, _Answer]) -> None:
+    def _wait(self, call: _Call[_Request, _Result]) -> None:
         if call.woken.acquire(timeout=_remaining_s(call.deadline)):
             return
         with self._mutex:
             if call.answer is None and not call.leads:
                 call.answer = DeadlineExceeded()
 
-    def _lead(self, own: _Call[_Request, _Answer]) -> None:
+    def _lead(self, own: _Call[_Request, _Result]) -> None:
         """Answer one batch, the leader's own request in it, and pass the lead on."""
         batch = self._drain()
-        answers: Sequence[_Answer | Exception] = []
+        results: Sequence[_Result | Exception] = []
         try:
-            if batch:
-                answers = self._run_batch([call.request for call in batch])
+            results = self._run([_outcome_of(call.read) for call in batch])
         except Exception as error:  # noqa: BLE001 (raised again, to everybody who asked)
-            answers = [error] * len(batch)
+            results = [error] * len(batch)
         finally:
             self._hand_over()
-        for call, answer in zip(batch, answers, strict=True):
-            call.answer = answer
+        for call, result in zip(batch, results, strict=True):
+            is_error = isinstance(result, Exception)
+            call.answer = result if is_error else _outcome_of(call.finish, result)
+        for call in batch:
             if call is not own:
                 call.woken.release()
 
-    def _drain(self) -> list[_Call[_Request, _Answer]]:
+    def _run(self, read: Sequence[_Request | Exception]) -> Sequence[_Result | Exception]:
+        """Run what could be read; the rest is answered already."""
+        requests = [each for each in read if not isinstance(each, Exception)]
+        results = iter(self._run_batch(requests) if requests else ())
+        return [each if isinstance(each, Exception) else next(results) for each in read]
+
+    def _drain(self) -> list[_Call[_Request, _Result]]:
         """Take what is pending, leaving out those whose time is over: they are dropped unrun."""
-        batch: list[_Call[_Request, _Answer]] = []
+        batch: list[_Call[_Request, _Result]] = []
         room = self._batch_max
         now = time.monotonic()
         with self._mutex:
@@ -123,7 +148,7 @@ class Combiner(Generic[_Request, _Answer]):
                 call = self._pending.popleft()
                 if call.deadline > now:
                     batch.append(call)
-                    room -= self._size(call.request)
+                    room -= call.size
                 else:
                     call.answer = DeadlineExceeded()
         return batch
@@ -138,6 +163,14 @@ class Combiner(Generic[_Request, _Answer]):
                     return
                 self._pending.popleft()
             self._has_leader = False
+
+
+def _outcome_of(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns, or the error that it raises."""
+    try:
+        return function(*arguments)
+    except Exception as error:  # noqa: BLE001 (raised again, to the one who asked)
+        return error
 
 
 def _remaining_s(deadline: float) -> float:

@@ -6,6 +6,7 @@ a transfer. Nothing is answered before COMMIT.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from wallet_service.engine.combine import Combiner
 from wallet_service.engine.execute import Result, Submission
@@ -13,6 +14,8 @@ from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import Command
 
 RunBatch = Callable[[Sequence[Submission]], list[list[Result]]]
+
+_Answer = TypeVar("_Answer")
 
 
 class GroupCommit:
@@ -27,15 +30,23 @@ class GroupCommit:
 
     def __init__(self, run_batch: RunBatch, *, batch_max: int) -> None:
         self._combiner: Combiner[Submission, list[Result]] = Combiner(
-            run_batch, batch_max=batch_max, size=lambda submission: len(submission.commands)
+            run_batch, batch_max=batch_max
         )
 
-    def submit(self, command: Command, *, deadline: float) -> Outcome:
+    def submit(
+        self,
+        read: Callable[[], Command],
+        answer: Callable[[Outcome], _Answer],
+        *,
+        deadline: float,
+    ) -> _Answer:
         """
         Have a command carried out, in whichever batch comes first.
 
         Args:
-            command: Validated.
+            read: Returns the command, validated; runs on the thread that leads the batch.
+
+            answer: Makes the answer of the outcome; runs on the same thread.
 
             deadline: On `time.monotonic()`'s clock.
 
@@ -43,21 +54,40 @@ class GroupCommit:
             DeadlineExceeded: The deadline passed first. If the command was in a batch by then, that
                 goes on.
 
-            Exception: What `run_batch` answered for this command.
+            Exception: What `read` or `answer` raised, or `run_batch` answered for this command.
         """
-        (result,) = self.submit_all(Submission([command]), deadline=deadline)
-        if isinstance(result, Exception):
-            raise result
-        return result
 
-    def submit_all(self, submission: Submission, *, deadline: float) -> list[Result]:
+        def answer_one(results: list[Result]) -> _Answer:
+            (result,) = results
+            if isinstance(result, Exception):
+                raise result
+            return answer(result)
+
+        return self._combiner.ask(lambda: Submission([read()]), answer_one, deadline=deadline)
+
+    def submit_all(
+        self,
+        read: Callable[[], Submission],
+        answer: Callable[[list[Result]], _Answer],
+        *,
+        size: int,
+        deadline: float,
+    ) -> _Answer:
         """
         Have several commands carried out in one batch.
 
-        Returns:
-            For each command what `run_batch` answered.
+        Args:
+            read: As for `submit`.
+
+            answer: Is given what `run_batch` answered, for each command.
+
+            size: How many commands there are.
+
+            deadline: As for `submit`.
 
         Raises:
             DeadlineExceeded: As `submit`.
+
+            Exception: What `read` or `answer` raised.
         """
-        return self._combiner.ask(submission, deadline=deadline)
+        return self._combiner.ask(read, answer, deadline=deadline, size=size)

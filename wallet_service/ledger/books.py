@@ -7,8 +7,7 @@ whole. Times are microseconds since 1970-01-01 UTC.
 
 import copy
 from collections import ChainMap
-from collections.abc import Mapping, MutableMapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, MutableMapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self

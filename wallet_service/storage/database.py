@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
 
 from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
 from wallet_service.storage import postgresql, sqlite

@@ -24,8 +24,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import insert as insert
+from sqlalchemy.dialects.postgresql import JSONB, insert as insert
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.storage.dialect import Limits, UnsafeDatabase

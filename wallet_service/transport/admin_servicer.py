@@ -31,8 +31,8 @@ from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import current_call
 from wallet_service.transport.listing import listing_of, page_size_of
 from wallet_service.transport.page_token import Part, make_page_token, read_page_token
-from wallet_service.transport.servicer import run
 from wallet_service.transport.validation import Validation
+from wallet_service.transport.writes import carry_out
 
 
 class WalletAdminServicer(WalletAdminServiceServicer):
@@ -56,28 +56,20 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         self, request: OpenAccountRequest, context: grpc.ServicerContext
     ) -> OpenAccountResponse:
         """Open an account."""
-        caller = current_call().caller
-        command = self._decoder.open_account(request, caller)
-        outcome = run(self._engine, command)
-        account = read_account(self._database, command.target) or Account(*command.target)
-        return OpenAccountResponse(
-            account=encode.account(account),
-            transaction=encode.transaction(outcome, caller, viewed=None),
-            replayed=outcome.is_replayed,
-        )
+        response = OpenAccountResponse()
+        key = carry_out(self._engine, self._decoder.open_account, request, response).target
+        account = read_account(self._database, key) or Account(*key)
+        response.account.CopyFrom(encode.account(account))
+        return response
 
     def UpdateAccount(
         self, request: UpdateAccountRequest, context: grpc.ServicerContext
     ) -> UpdateAccountResponse:
         """Change what an account may do."""
-        caller = current_call().caller
-        command = self._decoder.update_account(request, caller)
-        outcome = run(self._engine, command)
-        return UpdateAccountResponse(
-            account=encode.account(self._read(command.target)),
-            transaction=encode.transaction(outcome, caller, viewed=None),
-            replayed=outcome.is_replayed,
-        )
+        response = UpdateAccountResponse()
+        key = carry_out(self._engine, self._decoder.update_account, request, response).target
+        response.account.CopyFrom(encode.account(self._read(key)))
+        return response
 
     def GetAccount(
         self, request: GetAccountRequest, context: grpc.ServicerContext

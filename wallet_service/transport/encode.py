@@ -107,15 +107,22 @@ def _fill_entry(message: types_pb2.Entry, line: books.Entry) -> None:
 
 def balance(account: books.Account) -> types_pb2.Balance:
     """Write what an account holds now."""
+    message = types_pb2.Balance()
+    fill_balance(message, account)
+    return message
+
+
+def fill_balance(message: types_pb2.Balance, account: books.Account) -> None:
+    """Write what an account holds now, in place."""
     code = account.currency_code
-    message = types_pb2.Balance(user_id=account.user_id, sequence=account.sequence)
+    message.user_id = account.user_id
+    message.sequence = account.sequence
     fill_money(message.posted, account.posted_minor, code)
     fill_money(message.held, account.held_minor, code)
     fill_money(message.available, account.available_minor, code)
     fill_money(message.min_balance, account.min_balance_minor, code)
     message.state = _ACCOUNT_STATES[account.state]
     fill_timestamp(message.as_of, time.time_ns() // 1000)
-    return message
 
 
 def balance_at(key: AccountKey, line: books.Entry | None, *, time_us: int) -> types_pb2.Balance:

@@ -31,6 +31,7 @@ from wallet_service.storage.queries import (
     read_outcome,
 )
 from wallet_service.transport import encode
+from wallet_service.transport.auth import Caller
 from wallet_service.transport.decode import Decoder, hold_id_of, transaction_id_of, user_id_of
 from wallet_service.transport.fields import time_us
 from wallet_service.transport.interceptors import current_call
@@ -67,16 +68,27 @@ class WalletReads(WalletServiceServicer):
         self, request: GetBalanceRequest, context: grpc.ServicerContext
     ) -> GetBalanceResponse:
         """Read one balance, now or at a moment of the past."""
-        call = current_call()
-        key = self._decoder.account(request, call.caller)
+        caller = current_call().caller
         match request.WhichOneof("as_of"):
             case "as_of_time":
-                balance = self._balance_at_time(request, key)
+                balance = self._balance_at_time(request, self._decoder.account(request, caller))
             case "as_of_sequence":
-                balance = self._balance_at_sequence(request, key)
+                balance = self._balance_at_sequence(request, self._decoder.account(request, caller))
             case _:
-                balance = encode.balance(self._balances.ask(key, deadline=call.deadline))
+                return self._balance_now(request, caller)
         return GetBalanceResponse(balance=balance)
+
+    def _balance_now(self, request: GetBalanceRequest, caller: Caller) -> GetBalanceResponse:
+        def answer(account: Account) -> GetBalanceResponse:
+            response = GetBalanceResponse()
+            encode.fill_balance(response.balance, account)
+            return response
+
+        return self._balances.ask(
+            lambda: self._decoder.account(request, caller),
+            answer,
+            deadline=current_call().deadline,
+        )
 
     def _balance_at_time(self, request: GetBalanceRequest, key: AccountKey) -> types_pb2.Balance:
         validation = Validation()

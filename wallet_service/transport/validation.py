@@ -7,6 +7,7 @@ from typing import Any
 from wallet_service.ledger.errors import CurrencyUnsupported, ValidationFailed, Violation
 from wallet_service.ledger.money import AMOUNT_MINOR_MAX, BALANCE_MINOR_MAX, EXPONENTS
 
+REQUEST_ID_LENGTH_MAX = 128
 DESCRIPTION_LENGTH_MAX = 256
 METADATA_PAIRS_MAX = 32
 METADATA_KEY_LENGTH_MAX = 64
@@ -15,7 +16,7 @@ METADATA_VALUE_LENGTH_MAX = 256
 #: Violations named in one answer: more would not fit the trailers it travels in.
 VIOLATIONS_MAX = 12
 
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+_REQUEST_ID = re.compile(rf"[!-~]{{1,{REQUEST_ID_LENGTH_MAX}}}")
 _USER_ID = re.compile(r"[!-?A-~][!-~]{0,127}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
