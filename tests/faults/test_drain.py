@@ -49,10 +49,9 @@ def patient_server(layout: tuple[str, int], tmp_path: Path) -> Iterator[ServerPr
 def _accounts_locked(database_url: str) -> Iterator[None]:
     """Hold the accounts' locks as another session; SQLite's one lock comes with any write."""
     database = open_database(database_url, Limits(statement_timeout_ms=60_000))
-    with database.writer.connect() as connection:
+    with database.transaction() as connection:
         connection.execute(text("UPDATE accounts SET updated_at = updated_at"))
         yield
-        connection.rollback()
     database.close()
 
 
