@@ -125,6 +125,7 @@ class Combiner(Generic[_Request, _Result]):
             results = [error] * len(batch)
         finally:
             self._hand_over()
+        time.sleep(0)  # the next leader goes first: its batch can be at the database meanwhile
         for call, result in zip(batch, results, strict=True):
             is_error = isinstance(result, Exception)
             call.answer = result if is_error else _outcome_of(call.finish, result)

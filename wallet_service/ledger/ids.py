@@ -7,6 +7,8 @@ import re
 _UUID7 = re.compile(
     r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
 )
+#: A hexadecimal digit with its first two bits set to 1 and 0, the variant of RFC 9562.
+_VARIANTS = {f"{digit:x}": f"{0b1000 | digit & 0b11:x}" for digit in range(16)}
 
 
 def transaction_id(caller: str, request_id: str) -> str:
@@ -26,16 +28,8 @@ def transaction_id(caller: str, request_id: str) -> str:
         caller, NUL, request id; its first 48 bits are the request id's own milliseconds if that is
         a UUIDv7, else from the same hash.
     """
-    digest = hashlib.sha256(f"{caller}\0{request_id}".encode()).digest()
-    timestamp = _uuid7_timestamp(request_id)
-    head = digest[:6] if timestamp is None else timestamp
-    name = bytearray(head + digest[6:16])
-    name[6] = 0x80 | name[6] & 0x0F
-    name[8] = 0x80 | name[8] & 0x3F
-    text = name.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _uuid7_timestamp(request_id: str) -> bytes | None:
-    found = _UUID7.fullmatch(request_id)
-    return bytes.fromhex(found[1] + found[2]) if found else None
+    digits = hashlib.sha256(f"{caller}\0{request_id}".encode()).hexdigest()
+    time = _UUID7.fullmatch(request_id)
+    first, second = time.groups() if time else (digits[:8], digits[8:12])
+    variant = _VARIANTS[digits[16]]
+    return f"{first}-{second}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}".lower()

@@ -42,6 +42,8 @@ def array(column: Column[Any], values: Sequence[Any]) -> str:
         case JSON():
             items = [_quoted(orjson.dumps(value).decode()) if value else _NULL for value in values]
         case _:
+            if _are_plain(values):
+                return '{"' + '","'.join(values) + '"}'
             items = [_NULL if value is None else _quoted(value) for value in values]
     return "{" + ",".join(items) + "}"
 
@@ -51,6 +53,14 @@ _NULL = "NULL"
 
 def _quoted(value: str) -> str:
     return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
+
+
+def _are_plain(values: Sequence[str | None]) -> bool:
+    """Tell whether all values are there and need no escape in an array."""
+    if None in values:
+        return False
+    text = "".join(values)  # type: ignore[arg-type]
+    return "\\" not in text and '"' not in text
 
 
 _COPY_NULL = r"\N"
