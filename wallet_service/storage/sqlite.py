@@ -6,6 +6,8 @@ change under it; a deferred transaction would fail halfway instead of waiting.
 """
 
 import functools
+import itertools
+import operator
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +45,7 @@ from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, tra
 TRANSACTION_OPTIONS: dict[str, Any] = {}
 _SYNCHRONOUS_FULL = 2
 #: Largest first; few sizes, so that the driver keeps their statements prepared.
-_ROWS_A_STATEMENT = (256, 64, 16, 4, 1)
+_ROWS_A_STATEMENT = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 _ROLLED_BACK = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -161,17 +163,14 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, 
 
 def write(connection: Connection, last: LastRows) -> Sequence[Any]:
     """Write a batch's last rows."""
-    moved = [
-        tuple(
-            None if column.nullable else getattr(account, column.name)
-            for column in accounts.columns
-        )
-        for account in last.moved
-    ]
-    _write_rows(connection, accounts, moved, overwritten=MOVING_COLUMNS)
+    _write_rows(connection, accounts, list(map(_moved_row, last.moved)), overwritten=MOVING_COLUMNS)
     _write_rows(connection, transactions, last.transactions, overwritten=())
     _write_rows(connection, entries, last.entries, overwritten=())
     return ()
+
+
+#: A whole row, for its key and for what moves; the rest is not overwritten.
+_moved_row = operator.attrgetter(*accounts.columns.keys())
 
 
 def commit(connection: Connection, _unwritten: Sequence[Any]) -> None:
@@ -197,18 +196,20 @@ def _write_rows(
     driver_connection = connection.connection.driver_connection
     assert isinstance(driver_connection, sqlite3.Connection)
     columns = [
-        list(map(process, values)) if process else values
+        map(process, values) if process else values
         for process, values in zip(
             _processors(table, connection.dialect), zip(*rows, strict=True), strict=True
         )
     ]
-    stored = list(zip(*columns, strict=True))
+    width = len(columns)
+    values = list(itertools.chain.from_iterable(zip(*columns, strict=True)))
+    start = 0
     try:
         for size in _ROWS_A_STATEMENT:
-            while len(stored) >= size:
-                parameters = [value for row in stored[:size] for value in row]
-                driver_connection.execute(_insert_sql(table, size, overwritten), parameters)
-                del stored[:size]
+            statement = _insert_sql(table, size, overwritten)
+            while len(values) - start >= size * width:
+                driver_connection.execute(statement, values[start : start + size * width])
+                start += size * width
     except sqlite3.Error as error:
         # The driver is used past SQLAlchemy; its errors shall look like all the others.
         raise DBAPIError(f"INSERT INTO {table.name}", None, error) from error
