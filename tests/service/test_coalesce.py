@@ -62,6 +62,7 @@ def test_calls_of_many_threads_travel_together_and_each_gets_its_own_answer(
 
     amounts = [answer.transaction.amount.minor_units for answer in answers]
     assert amounts == list(range(1, THREADS + 1))
+    assert not any(answer.replayed for answer in answers), "a call was sent twice"
     assert posted(wallet, "alice") == FUNDS_MINOR - sum(amounts)
     assert max(sizes) > 1
 
@@ -78,6 +79,7 @@ def test_every_kind_of_write_is_answered_as_by_itself(wallet: Wallet) -> None:
         lambda: wallet.reverse(paid.transaction_id),
     )
 
+    assert not any(each.replayed for each in (withdrawn, captured, voided, held, back))
     assert withdrawn.transaction.amount.minor_units == 20
     assert captured.hold.captured.minor_units == 10
     assert voided.hold.hold_id == kept.hold_id

@@ -147,6 +147,7 @@ class Coalescer:
                 call.goes_alone = failure.code in RETRYABLE | {grpc.StatusCode.INVALID_ARGUMENT}
                 call.error = failure
             else:
+                call.goes_alone = False
                 call.response = _response(call.request, result)
 
 
