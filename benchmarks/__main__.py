@@ -12,20 +12,22 @@ import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import figures
+from benchmarks import figures, walk
 from benchmarks.deployment import Databases, serving
 from benchmarks.drive import generator
 from benchmarks.figures import Bench, Figures
-from benchmarks.plots import plot_concurrency, plot_stored
+from benchmarks.plots import plot_concurrency, plot_soak, plot_stored
+from benchmarks.soak import soak
 from benchmarks.stored import Filler
 
+_LONG_HISTORY = 1_000_000
 _CALLERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 #: What is compared, and how much it should be at least (or at most, where it is negative).
@@ -46,17 +48,23 @@ RATIOS = {
 }
 
 
+#: What is written to the disk as JSON, by part.
+Report = dict[str, Any]
+
+
 def main(
+    *,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     scale: Annotated[float, typer.Option(help="Multiplies how much is sent.")] = 1.0,
     stored: Annotated[int, typer.Option(help="Transactions stored for the last part.")] = 10**7,
+    soak_minutes: Annotated[float, typer.Option(help="How long to watch a worker's memory.")] = 0,
     output: Annotated[Path, typer.Option(help="Where JSON and plots go.")] = Path("var/bench"),
 ) -> None:
     """Measure the wallet."""
     output.mkdir(parents=True, exist_ok=True)
     console = Console()
     console.print(f"load by {generator()}, {rounds} rounds")
-    report: dict[str, object] = {"generator": generator(), "rounds": rounds, "scale": scale}
+    report: Report = {"generator": generator(), "rounds": rounds, "scale": scale}
     with (
         tempfile.TemporaryDirectory(prefix="wallet-bench-") as name,
         Progress(console=console) as progress,
@@ -65,20 +73,20 @@ def main(
         bench = Bench(databases, Path(name), scale)
         try:
             measured = _rounds(bench, rounds, progress)
-            report["figures"] = measured
-            sweep = _sweep(bench, progress)
-            report["concurrency"] = {callers: each._asdict() for callers, each in sweep.items()}
-            plot_concurrency(output / "concurrency.png", sweep)
+            report |= {"figures": measured, "ratios": _ratios(measured)}
+            report |= _sweep(bench, output, progress)
             if stored:
-                points, loaded = _stored(bench, stored, progress)
-                report["stored"], report["loaded"] = points, loaded
-                plot_stored(output / "stored.png", points)
+                report |= _stored(bench, stored, output, progress) | {"walk": _walk(bench)}
+            if soak_minutes:
+                report |= _soak(bench, soak_minutes, output)
         finally:
             databases.close()
-    report["ratios"] = _ratios(measured)
-    (output / "figures.json").write_text(json.dumps(report, indent=2))
+            (output / "figures.json").write_text(json.dumps(report, indent=2))
     console.print(_table(measured))
     console.print(_ratio_table(report))
+    for part in ("walk", "soak"):
+        if part in report:
+            console.print(part, report[part])
 
 
 def _rounds(bench: Bench, rounds: int, progress: Progress) -> list[Figures]:
@@ -94,17 +102,18 @@ def _rounds(bench: Bench, rounds: int, progress: Progress) -> list[Figures]:
     return measured
 
 
-def _sweep(bench: Bench, progress: Progress) -> dict[int, figures.Measured]:
+def _sweep(bench: Bench, output: Path, progress: Progress) -> Report:
     task = progress.add_task("callers", total=len(_CALLERS))
     points = {}
     with bench.databases.opened("postgresql") as url, serving(bench.directory, url) as server:
         for callers in _CALLERS:
             points[callers] = figures.transfers(bench, server, callers=callers)
             progress.advance(task)
-    return points
+    plot_concurrency(output / "concurrency.png", points)
+    return {"concurrency": {callers: each._asdict() for callers, each in points.items()}}
 
 
-def _stored(bench: Bench, stored: int, progress: Progress) -> tuple[dict[int, float], list[float]]:
+def _stored(bench: Bench, stored: int, output: Path, progress: Progress) -> Report:
     """Measure while a database fills; at the end in turn with an empty one, for the ratio."""
     steps = [stored * part // 4 for part in range(5)]
     task = progress.add_task("stored", total=len(steps) + 5)
@@ -128,7 +137,23 @@ def _stored(bench: Bench, stored: int, progress: Progress) -> tuple[dict[int, fl
                     speeds.append(figures.transfers(bench, server).per_s)
             loaded.append(speeds[0] / speeds[1])
             progress.advance(task)
-    return points, loaded
+    plot_stored(output / "stored.png", points)
+    return {"stored": points, "loaded": loaded}
+
+
+def _walk(bench: Bench) -> Figures:
+    """Measure the pages of a very long history."""
+    with bench.databases.opened("postgresql") as url:
+        walk.fill(url, _LONG_HISTORY)
+        with serving(bench.directory, url) as server:
+            return walk.walk(server, _LONG_HISTORY)
+
+
+def _soak(bench: Bench, minutes: float, output: Path) -> Report:
+    with bench.databases.opened("postgresql") as url, serving(bench.directory, url) as server:
+        samples = soak(bench, server, minutes)
+    plot_soak(output / "soak.png", samples)
+    return {"soak": [sample._asdict() for sample in samples]}
 
 
 def _ratios(measured: list[Figures]) -> dict[str, list[float]]:
@@ -147,9 +172,9 @@ def _table(measured: list[Figures]) -> Table:
     return table
 
 
-def _ratio_table(report: dict[str, object]) -> Table:
+def _ratio_table(report: Report) -> Table:
     table = Table("ratio", "median", "least", "most", "bar", title="Ratios within a round")
-    ratios = dict(report["ratios"])  # type: ignore[call-overload]
+    ratios = dict(report["ratios"])
     bars = {name: bar for name, (_, _, bar) in RATIOS.items()}
     if "loaded" in report:
         ratios["with all that is stored / empty"] = report["loaded"]

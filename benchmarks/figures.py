@@ -33,7 +33,7 @@ class Bench(NamedTuple):
         return max(least, round(count * self.scale))
 
 
-def _load(
+def load(
     bench: Bench,
     server: ServerProcess,
     make: requests.Make,
@@ -42,6 +42,7 @@ def _load(
     count: int,
     callers: int = CALLERS,
 ) -> Measured:
+    """Send so many requests of a kind."""
     path = bench.directory / "requests"
     requests.write_requests(path, make, count)
     return drive(server.target, Load(_SERVICE + method, path, count, callers))
@@ -58,7 +59,7 @@ def transfers(
     """Send transfers between chosen parties."""
     count = bench.scaled(count if callers >= CALLERS else count * max(callers, 8) // CALLERS)
     make = requests.transfer(parties)
-    return _load(bench, server, make, method="Transfer", count=count, callers=callers)
+    return load(bench, server, make, method="Transfer", count=count, callers=callers)
 
 
 def _all_parties(bench: Bench, server: ServerProcess, *, label: str, count: int) -> Figures:
@@ -77,7 +78,7 @@ def _batches(bench: Bench, server: ServerProcess, *, label: str) -> Figures:
     for operations, callers, count in ((10, 32, 1000), (100, 8, 160), (1000, 4, 24)):
         for is_atomic in (False, True):
             make = requests.batch(operations, atomic=is_atomic)
-            measured = _load(
+            measured = load(
                 bench,
                 server,
                 make,
@@ -117,15 +118,16 @@ def postgresql(bench: Bench) -> Figures:
         thousands = 3 * bench.scaled(8000) / 1000
         found["server s per 1000"] = (after.server_s - before.server_s) / thousands
         found["database s per 1000"] = (after.database_s - before.database_s) / thousands
-        found |= _batches(bench, server, label="{}")
         count = bench.scaled(12_000)
-        found["balance"] = _load(
+        found["balance"] = load(
             bench, server, requests.balance, method="GetBalance", count=count
         ).per_s
-        found["page of 50"] = _load(
+        found["page of 50"] = load(
             bench, server, requests.page, method="ListTransactions", count=bench.scaled(1000)
         ).per_s
         found["worker MiB"] = deployment.worker_memory_mib(server)
+        found |= _batches(bench, server, label="{}")
+        found["worker MiB after batches"] = deployment.worker_memory_mib(server)
         return found
 
 
@@ -169,10 +171,10 @@ def sqlite(bench: Bench) -> Figures:
     with bench.databases.opened("sqlite") as url, serving(bench.directory, url) as server:
         found = _all_parties(bench, server, label="sqlite {}", count=8000)
         found |= _batches(bench, server, label="sqlite {}")
-        found["sqlite balance"] = _load(
+        found["sqlite balance"] = load(
             bench, server, requests.balance, method="GetBalance", count=bench.scaled(12_000)
         ).per_s
-        found["sqlite page of 50"] = _load(
+        found["sqlite page of 50"] = load(
             bench, server, requests.page, method="ListTransactions", count=bench.scaled(1000)
         ).per_s
     with (

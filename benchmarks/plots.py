@@ -6,6 +6,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 
 from benchmarks.drive import Measured
+from benchmarks.soak import Sample
 
 mpl.use("Agg")
 
@@ -32,6 +33,15 @@ def plot_stored(path: Path, points: dict[int, float]) -> None:
     speed.plot([each / 1e6 for each in points], list(points.values()), marker="o")
     speed.set_xlabel("million transactions stored")
     speed.set_ylabel("transfers a second")
+    _save(figure, path)
+
+
+def plot_soak(path: Path, samples: list[Sample]) -> None:
+    """Draw a worker's memory over time."""
+    figure, memory = plt.subplots(figsize=(7, 4))
+    memory.plot([each.minutes for each in samples], [each.worker_mib for each in samples])
+    memory.set_xlabel("minutes under load")
+    memory.set_ylabel("memory of the worker, MiB")
     _save(figure, path)
 
 

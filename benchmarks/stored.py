@@ -10,7 +10,7 @@ from benchmarks.requests import ACCOUNTS
 _ROWS_A_STEP = 250_000
 
 #: Transactions between two users each, with ids ordered in time as well-made ones are, and their
-#: lines. The hashes are made up: nothing here reads them.
+#: lines, after all lines there are. The hashes are made up: nothing here reads them.
 _FILL = """
 WITH made AS (
     INSERT INTO transactions (transaction_id, caller, request_id, kind, state, source_user_id,
@@ -19,8 +19,9 @@ WITH made AS (
     SELECT (lpad(to_hex(%(ms)s + n), 12, '0') || '8' || lpad(to_hex(n %% 4096), 3, '0') || '8'
             || substr(md5(n::text), 1, 15))::uuid,
         'service', gen_random_uuid()::text, 'TRANSFER', 'POSTED', 'user-' || n %% %(accounts)s,
-        2 + 2 * (n / %(accounts)s), 'user-' || (n + 1) %% %(accounts)s,
-        3 + 2 * (n / %(accounts)s), 'RUB', 1, 'order 1734-22', (%(ms)s + n) * 1000
+        %(last)s + 1 + 2 * ((n - %(first)s) / %(accounts)s), 'user-' || (n + 1) %% %(accounts)s,
+        %(last)s + 2 + 2 * ((n - %(first)s) / %(accounts)s), 'RUB', 1, 'order 1734-22',
+        (%(ms)s + n) * 1000
     FROM generate_series(%(start)s::bigint, %(end)s::bigint - 1) AS n
     RETURNING *
 )
@@ -33,7 +34,7 @@ FROM made CROSS JOIN LATERAL (VALUES
 ) AS lines (user_id, sequence, signed_minor)
 """
 _ACCOUNTS = """
-UPDATE accounts SET sequence = 1 + 2 * (%(end)s / %(accounts)s) WHERE user_id LIKE 'user-%%'
+UPDATE accounts SET sequence = %(last)s + 2 + 2 * (%(added)s / %(accounts)s)
 """
 
 
@@ -49,18 +50,24 @@ class Filler:
     def fill(self, until: int) -> None:
         """Store transactions until there are so many."""
         with self._connection.cursor() as cursor:
+            cursor.execute("SELECT max(sequence) FROM accounts")
+            ((last,),) = cursor.fetchall()
+            first = self.stored
             while self.stored < until:
                 end = min(until, self.stored + _ROWS_A_STEP)
                 parameters = {
                     "ms": self._started_ms,
                     "start": self.stored,
                     "end": end,
+                    "first": first,
+                    "last": last,
                     "accounts": ACCOUNTS,
                     "hash": uuid.uuid4().bytes * 2,
                 }
                 cursor.execute(_FILL, parameters)
                 self.stored = end
-            cursor.execute(_ACCOUNTS, {"end": self.stored, "accounts": ACCOUNTS})
+            added = self.stored - first
+            cursor.execute(_ACCOUNTS, {"last": last, "added": added, "accounts": ACCOUNTS})
             cursor.execute("VACUUM ANALYZE")
 
     def close(self) -> None:

@@ -53,8 +53,19 @@ def entry_hash(entry: Entry, *, previous_hash: bytes, digest: bytes) -> bytes:
     Returns:
         32 bytes.
     """
-    text = (
-        f"wallet.entry.v1\n{entry.user_id}\n{entry.currency_code}\n"
-        f"{entry.sequence}\n{entry.amount_minor}\n{entry.balance_minor}\n"
+    text = line_text(entry[:3], entry.amount_minor, entry.balance_minor)
+    return line_hash(text, previous_hash=previous_hash, digest=digest)
+
+
+def line_text(place: tuple[str, str, int], amount_minor: int, balance_minor: int) -> str:
+    """Write an entry in its canonical form, as of a user id, currency code and sequence."""
+    user_id, currency_code, sequence = place
+    return (
+        f"wallet.entry.v1\n{user_id}\n{currency_code}\n"
+        f"{sequence}\n{amount_minor}\n{balance_minor}\n"
     )
+
+
+def line_hash(text: str, *, previous_hash: bytes, digest: bytes) -> bytes:
+    """Hash an entry's canonical form as `entry_hash` does."""
     return hashlib.sha256(previous_hash + digest + text.encode()).digest()

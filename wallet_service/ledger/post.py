@@ -11,11 +11,9 @@ from wallet_service.ledger.books import (
     State,
     Transaction,
 )
-from wallet_service.ledger.chain import entry_hash, transaction_digest
+from wallet_service.ledger.chain import line_hash, line_text, transaction_digest
 from wallet_service.ledger.commands import Arguments, Command, Kind
 from wallet_service.ledger.errors import Refusal
-
-_HASH = Entry._fields.index("hash")
 
 #: What leaves an account by these is spent; what a reversal takes back is not the giver's spending.
 _SPENDING = {Kind.WITHDRAWAL, Kind.TRANSFER, Kind.CAPTURE}
@@ -116,20 +114,19 @@ def _append(
     account.sequence += 1
     account.posted_minor += amount_minor
     account.updated_at = transaction.created_at
-    entry = Entry(
-        account.user_id,
-        account.currency_code,
-        account.sequence,
+    place = (account.user_id, account.currency_code, account.sequence)
+    text = line_text(place, amount_minor, account.posted_minor)
+    account.head_hash = line_hash(text, previous_hash=account.head_hash, digest=digest)
+    return Entry(
+        *place,
         transaction.transaction_id,
         amount_minor,
         account.posted_minor,
-        b"",
+        account.head_hash,
         transaction.created_at,
         account.outflow_minor,
         account.outflow_count,
     )
-    account.head_hash = entry_hash(entry, previous_hash=account.head_hash, digest=digest)
-    return Entry._make((*entry[:_HASH], account.head_hash, *entry[_HASH + 1 :]))
 
 
 def _transaction(

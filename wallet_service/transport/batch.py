@@ -1,6 +1,6 @@
 """Batches: many requests of the other methods in one call, and what became of each."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
@@ -30,7 +30,6 @@ from wallet_service.transport import decode, encode
 from wallet_service.transport.auth import Caller
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.status import status_of
-from wallet_service.transport.validation import Validation
 
 OPERATIONS_MAX = 1000
 
@@ -86,20 +85,18 @@ def submission_of(
         except PermissionDenied as error:
             error.values["failed_index"] = index
             raise
-        _check_fits(command, seen, prefix)
+        if command.validate_only or command.request_id in seen:
+            raise _misfit(command, prefix)
         seen.add(command.request_id)
         commands.append(command)
     return Submission(commands, is_atomic=request.atomic)
 
 
-def _check_fits(command: Command, seen: Collection[str], prefix: str) -> None:
-    """Refuse what is good alone, but not in a batch with these request ids."""
-    validation = Validation(prefix)
-    validation.require("validate_only", "is not for batches", holds=not command.validate_only)
-    validation.require(
-        "request_id", "stands in the batch twice", holds=command.request_id not in seen
-    )
-    validation.finish()
+def _misfit(command: Command, prefix: str) -> ValidationFailed:
+    """Tell why what is good alone is not in a batch."""
+    if command.validate_only:
+        return ValidationFailed([Violation(f"{prefix}validate_only", "is not for batches")])
+    return ValidationFailed([Violation(f"{prefix}request_id", "stands in the batch twice")])
 
 
 def response_of(

@@ -44,13 +44,14 @@ def common_fields(validation: Validation, request: _WriteRequest, caller: Caller
     """Check and read what every write carries."""
     validation.request_id("request_id", request.request_id)
     validation.description("description", request.description)
-    if request.metadata:
-        validation.metadata("metadata", request.metadata)
+    labels = dict(request.metadata) if request.metadata else {}
+    if labels:
+        validation.metadata("metadata", labels)
     return {
         "caller": caller.user_id,
         "request_id": request.request_id,
         "description": request.description,
-        "metadata": dict(request.metadata),
+        "metadata": labels,
         "is_service": caller.acts_for_any,
     }
 
