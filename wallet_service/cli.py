@@ -23,8 +23,8 @@ from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.money import EXPONENTS
 from wallet_service.logs import configure_logs
 from wallet_service.settings import Settings, SettingsError, load_settings
-from wallet_service.storage import migrate as schema
 from wallet_service.storage.dialect import UnsafeDatabase
+from wallet_service.storage.schema_version import SchemaOutOfDate, check_schema
 from wallet_service.transport.auth import SCOPES
 from wallet_service.transport.validation import is_user_id
 
@@ -66,7 +66,7 @@ def _clear_failures() -> Iterator[None]:
         yield
     except SettingsError as error:
         _fail(str(error), code=2)
-    except (UnsafeDatabase, schema.SchemaOutOfDate) as error:
+    except (UnsafeDatabase, SchemaOutOfDate) as error:
         _fail(f"WALLET_DATABASE_URL: {error}", code=1)
     except LedgerCorrupt as error:
         _fail(f"DAMAGED {error}", code=1)
@@ -111,6 +111,8 @@ def _announce(settings: Settings, port: int) -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database's schema to this release's version."""
+    from wallet_service.storage import migrate as schema  # noqa: PLC0415 (seldom needed)
+
     with _clear_failures():
         version = schema.migrate(server.open_from(load_settings()))
         typer.echo(f"wallet: the schema is at version {version}")
@@ -148,7 +150,7 @@ def verify() -> None:
     """Prove the books: exit 0 with counts, or 1 naming the damaged row."""
     with _clear_failures():
         database = server.open_from(load_settings())
-        schema.check_schema(database)
+        check_schema(database)
         with _progress("proving") as progress:
             counts = books.verify(database, progress)
         typer.echo(
@@ -182,7 +184,7 @@ def statement(
         if key.currency_code not in EXPONENTS:
             raise SettingsError("--currency: not a current ISO 4217 currency code")
         database = server.open_from(settings)
-        schema.check_schema(database)
+        check_schema(database)
         _write(render(key, stream_statement(database, key, period), text_format))
 
 
@@ -209,7 +211,7 @@ def export(
     """Print the whole ledger, as of one moment."""
     with _clear_failures():
         database = server.open_from(load_settings())
-        schema.check_schema(database)
+        check_schema(database)
         with _progress("exporting") as progress:
             _write(export_ledger(database, text_format, progress))
 

@@ -27,8 +27,8 @@ from wallet_service.ledger.books import Rules
 from wallet_service.settings import Settings, SettingsError
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.migrate import check_schema, migrate
 from wallet_service.storage.queries import read_balances
+from wallet_service.storage.schema_version import VERSION, check_schema, read_version
 from wallet_service.transport.admin_servicer import WalletAdminServicer
 from wallet_service.transport.admission import Admission, CountingPool
 from wallet_service.transport.auth import POLICIES, TokenVerifier
@@ -202,7 +202,9 @@ def prepare_database(settings: Settings) -> Database:
     ):
         with attempt:
             database.check_durability()
-            if database.is_embedded:
+            if database.is_embedded and read_version(database) != VERSION:
+                from wallet_service.storage.migrate import migrate  # noqa: PLC0415 (seldom needed)
+
                 migrate(database)
             check_schema(database)
     return database

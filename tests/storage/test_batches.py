@@ -1,5 +1,6 @@
 """One batch through the database: what was decided is what is stored, all of it or nothing."""
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -86,11 +87,14 @@ def _all_rows(database: Database) -> list[list[tuple[object, ...]]]:
         ]
 
 
+# Few rows travel together with COMMIT, many by COPY.
+@pytest.mark.parametrize("many", [0, 100])
 @pytest.mark.parametrize("odd", ODD_TEXTS)
-def test_a_batch_is_read_back_as_it_was_decided(database: Database, odd: str) -> None:
+def test_a_batch_is_read_back_as_it_was_decided(database: Database, odd: str, many: int) -> None:
     outcomes = _outcomes(
         _run(
             database,
+            *[_deposit("carol", description=odd) for _ in range(many)],
             _deposit("alice", description=odd),
             _deposit("bob", metadata={"order": odd, odd or "key": "value"}),
             _transfer("alice", "bob", 300, description=odd, metadata={odd or "key": odd}),
@@ -104,9 +108,8 @@ def test_a_batch_is_read_back_as_it_was_decided(database: Database, odd: str) ->
     lines = sorted(entry for outcome in outcomes for entry in outcome.entries)
     assert [transaction_of(row) for row in stored_transactions] == decided
     assert stored_entries == lines
-    assert [outcome.transaction.state for outcome in outcomes] == [State.POSTED] * 3 + [
-        State.REFUSED
-    ] * 2
+    states = [outcome.transaction.state for outcome in outcomes]
+    assert states == [State.POSTED] * (many + 3) + [State.REFUSED] * 2
 
 
 def test_accounts_are_stored_at_the_end_of_their_entries(database: Database) -> None:
@@ -208,6 +211,23 @@ def test_a_batch_whose_last_statement_fails_leaves_nothing(database: Database) -
 
     assert [len(rows) for rows in _all_rows(database)] == [1, 1, 1]
     assert account_of(_all_rows(database)[0][0]).posted_minor == 1000
+
+
+def test_a_transaction_that_is_not_committed_leaves_nothing_and_no_lock(
+    database: Database,
+) -> None:
+    _run(database, _deposit("alice"))
+    stored = _all_rows(database)
+
+    for failure in (None, LookupError()):
+        with contextlib.suppress(LookupError), database.write() as transaction:
+            database.dialect.lock_accounts(transaction.connection, [_key("alice")], skip_busy=False)
+            transaction.connection.execute(update(accounts).values(posted_minor=7))
+            if failure:
+                raise failure
+
+    assert _all_rows(database) == stored
+    assert _outcomes(_run(database, _deposit("alice")))
 
 
 def test_time_never_runs_backwards_along_an_account(database: Database) -> None:

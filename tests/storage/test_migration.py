@@ -14,9 +14,10 @@ from wallet_service.ledger.chain import transaction_digest
 from wallet_service.ledger.commands import Command, Deposit, OpenAccount, Transfer, Withdraw
 from wallet_service.ledger.decide import decide
 from wallet_service.storage.database import Database
-from wallet_service.storage.migrate import check_schema, migrate
+from wallet_service.storage.migrate import migrate
 from wallet_service.storage.queries import read_account
 from wallet_service.storage.schema import accounts, entries, transactions
+from wallet_service.storage.schema_version import check_schema
 
 #: What 0002 added to the tables of 0001.
 ADDED = {"outflow_minor", "outflow_count", "open_holds", "limits", "arguments"}

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from harness.jobs import migrate_together
 from harness.load import Clients
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
@@ -13,7 +14,7 @@ from sqlalchemy import Table, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from wallet_service.storage.database import Database, RolledBack
-from wallet_service.storage.migrate import SchemaOutOfDate, check_schema, migrate
+from wallet_service.storage.migrate import _config, migrate
 from wallet_service.storage.schema import (
     accounts,
     entries,
@@ -22,6 +23,7 @@ from wallet_service.storage.schema import (
     reversals,
     transactions,
 )
+from wallet_service.storage.schema_version import VERSION, SchemaOutOfDate, check_schema
 
 ACCOUNT = {
     "user_id": "alice",
@@ -131,6 +133,12 @@ def test_migrations_make_exactly_the_schema_of_the_code(database: Database) -> N
         )
 
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_version_needed_is_that_of_the_last_step() -> None:
+    steps = ScriptDirectory.from_config(_config())
+
+    assert steps.get_heads() == [VERSION]
 
 
 def test_every_named_constraint_is_tried_here() -> None:

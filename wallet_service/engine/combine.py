@@ -80,7 +80,8 @@ class Combiner(Generic[_Request, _Result]):
         Args:
             read: Returns the request; runs on the leader's thread.
 
-            answer: Makes the answer of what `run_batch` returned; runs on the leader's thread.
+            answer: Makes the answer, never None, of what `run_batch` returned; runs on the leader's
+                thread.
 
             deadline: On `time.monotonic()`'s clock.
 

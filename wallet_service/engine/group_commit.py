@@ -46,7 +46,7 @@ class GroupCommit:
         Args:
             read: Returns the command, validated; runs on the thread that leads the batch.
 
-            answer: Makes the answer of the outcome; runs on the same thread.
+            answer: Makes the answer, never None, of the outcome; runs on the same thread.
 
             deadline: On `time.monotonic()`'s clock.
 

@@ -1,19 +1,14 @@
-"""Bring a database to the schema this code was written for, or say that it is not there."""
+"""Bring a database to the schema this code was written for."""
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from wallet_service.storage.database import Database
+from wallet_service.storage.schema_version import VERSION
 
 _ATTEMPTS_MAX = 5
-
-
-class SchemaOutOfDate(Exception):
-    """The database's schema is not the one this code was written for."""
 
 
 def migrate(database: Database) -> str:
@@ -37,27 +32,8 @@ def migrate(database: Database) -> str:
         with attempt, database.transaction() as connection:
             config = _config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    return _version_needed()
-
-
-def check_schema(database: Database) -> None:
-    """
-    Make sure that the schema is current.
-
-    Raises:
-        SchemaOutOfDate: It is older or newer than this code; the message tells what to do.
-
-        sqlalchemy.exc.DBAPIError: The database does not answer.
-    """
-    with database.writer.connect() as connection:
-        version = MigrationContext.configure(connection).get_current_revision()
-    needed = _version_needed()
-    if version != needed:
-        raise SchemaOutOfDate(
-            f"the database's schema is at version {version or 'none'}, this server needs {needed}:"
-            " run `wallet migrate` of this release"
-        )
+            command.upgrade(config, VERSION)
+    return VERSION
 
 
 def _config() -> Config:
@@ -65,9 +41,3 @@ def _config() -> Config:
     config.set_main_option("script_location", "wallet_service:storage/migrations")
     config.set_main_option("path_separator", "os")
     return config
-
-
-def _version_needed() -> str:
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head
-    return head

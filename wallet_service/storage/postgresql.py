@@ -56,11 +56,6 @@ _ROLLED_BACK = {
     errorcodes.LOCK_NOT_AVAILABLE,
     errorcodes.UNIQUE_VIOLATION,
 }
-_REFUSED_CLASSES = (
-    "22",  # data exception
-    "23",  # integrity constraint violation
-    "42",  # wrong statement, or one that is not allowed
-)
 _LOST_CLASSES = (
     "08",  # connection exception
     "25",  # invalid transaction state: a standby, or a server told to be read-only
@@ -168,9 +163,13 @@ def was_rolled_back(error: DBAPIError) -> bool:
 
 
 def was_refused(error: DBAPIError) -> bool:
-    """Tell whether a statement itself was refused, so that its transaction cannot commit."""
-    code = _code(error)
-    return code is not None and code.startswith(_REFUSED_CLASSES)
+    """
+    Tell whether a statement itself was refused, so that its transaction cannot commit.
+
+    So it is with every ERROR: past the point where COMMIT counts there are only FATAL and PANIC.
+    """
+    diagnosis = getattr(error.orig, "diag", None)
+    return diagnosis is not None and diagnosis.severity_nonlocalized == "ERROR"
 
 
 def was_lost(error: DBAPIError) -> bool:
