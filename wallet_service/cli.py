@@ -22,7 +22,7 @@ from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.money import EXPONENTS
 from wallet_service.logs import configure_logs
-from wallet_service.settings import Settings, SettingsError, load_settings
+from wallet_service.settings import Settings, SettingsError, lines_of, load_settings
 from wallet_service.storage.dialect import UnsafeDatabase
 from wallet_service.storage.schema_version import SchemaOutOfDate, check_schema
 from wallet_service.transport.auth import SCOPES
@@ -232,6 +232,14 @@ def _progress(doing: str) -> Iterator[Callable[[int, int], None]]:
     ) as bar:
         task = bar.add_task("")
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@main.command()
+def config() -> None:
+    """Print all settings as they are now, as lines of a `.env` file without passwords."""
+    with _clear_failures():
+        for line in lines_of(load_settings()):
+            typer.echo(line)
 
 
 @main.command()

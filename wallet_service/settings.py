@@ -8,6 +8,7 @@ import contextlib
 import difflib
 import ipaddress
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -19,6 +20,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from wallet_service.ledger.money import EXPONENTS
 
 _PREFIX = "WALLET_"
+
+#: What stands for a password in an address: after the user's name, or as a parameter.
+_PASSWORD = re.compile(r"(://[^/@:]*:|[?&]\w*password=)([^/@&]+)")
 
 # What gRPC and PostgreSQL take: signed 32 bits, of which twice a timeout is to fit too.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -186,6 +190,18 @@ def load_settings(**overrides: object) -> Settings:
         if not first["loc"]:
             raise SettingsError(message) from error
         raise SettingsError(f"{_PREFIX}{str(first['loc'][0]).upper()}: {message}") from error
+
+
+def lines_of(settings: Settings) -> list[str]:
+    """Write all settings as lines of a `.env` file, without passwords; empty: not set."""
+    lines = []
+    for name, value in settings:
+        text = "" if value is None else str(value)
+        if isinstance(value, bool):
+            text = text.lower()
+        shown = _PASSWORD.sub(r"\1***", text)
+        lines.append(f"{_PREFIX}{name.upper()}={shown}")
+    return lines
 
 
 def _refuse_misspelt_variables() -> None:

@@ -13,6 +13,8 @@ from harness.processes import ServerProcess, lasting_port, run_wallet, wallet_en
 from harness.tokens import token
 from wallet_client import NotAllowed, Wallet
 
+from wallet_service.settings import Settings
+
 RELEASE = re.compile(r"wallet: the schema is at version \d{4}\n")
 TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+\n")
 
@@ -49,6 +51,56 @@ def _assert_one_clear_line(
     complaint = outcome.stderr.splitlines()[-1]
     assert complaint.startswith("wallet: ")
     assert all(part in complaint for part in parts), complaint
+
+
+def test_config_prints_what_is_set_and_what_is_not(tmp_path: Path) -> None:
+    outcome = _run("config", directory=tmp_path, batch_max=1, reflection="FALSE")
+
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    lines = outcome.stdout.splitlines()
+    assert [line.partition("=")[0] for line in lines] == [
+        f"WALLET_{name.upper()}" for name in Settings.model_fields
+    ]
+    assert {
+        "WALLET_BATCH_MAX=1",
+        "WALLET_REFLECTION=false",
+        "WALLET_CURRENCY=RUB",
+        "WALLET_JWT_JWKS_URL=",
+        f"WALLET_DATABASE_URL=sqlite:///{tmp_path / 'wallet.db'}",
+    } <= set(lines)
+
+
+def test_what_config_prints_can_be_set(tmp_path: Path) -> None:
+    printed = _run("config", directory=tmp_path, threads=7, self_deposit=False).stdout
+    (tmp_path / ".env").write_text(printed)
+    environment = {
+        name: value
+        for name, value in wallet_environment(tmp_path, "").items()
+        if not name.startswith("WALLET_")
+    }
+
+    again = run_wallet("config", directory=tmp_path, environment=environment)
+
+    assert again.stdout == printed
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://wallet:s3cret%40@db:5432/wallet", "postgresql://wallet:***@db:5432/wallet"),
+        (
+            "postgresql://db/wallet?user=a&password=s3cret",
+            "postgresql://db/wallet?user=a&password=***",
+        ),
+        ("postgresql://db/w?sslpassword=s3cret&a=b", "postgresql://db/w?sslpassword=***&a=b"),
+        ("postgresql://wallet@db/wallet", "postgresql://wallet@db/wallet"),
+    ],
+)
+def test_config_keeps_passwords_to_itself(tmp_path: Path, url: str, shown: str) -> None:
+    printed = _run("config", directory=tmp_path, database_url=url).stdout
+
+    assert f"WALLET_DATABASE_URL={shown}\n" in printed
+    assert "s3cret" not in printed
 
 
 def test_token_prints_a_token_and_nothing_else(tmp_path: Path) -> None:
