@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from wallet_service.storage.database import Database
-from wallet_service.storage.schema_version import VERSION
+from wallet_service.storage.schema_version import VERSION, check_not_newer
 
 _ATTEMPTS_MAX = 5
 
@@ -19,6 +19,9 @@ def migrate(database: Database) -> str:
 
     Returns:
         The version of the schema now.
+
+    Raises:
+        SchemaOutOfDate: A later release has migrated it further.
     """
     lost_to_others: tuple[type[DBAPIError], ...] = (IntegrityError, ProgrammingError)
     if database.is_embedded:
@@ -29,10 +32,12 @@ def migrate(database: Database) -> str:
         wait=wait_random(0, 1),
         reraise=True,
     ):
-        with attempt, database.transaction() as connection:
-            config = _config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, VERSION)
+        with attempt:
+            check_not_newer(database)
+            with database.transaction() as connection:
+                config = _config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, VERSION)
     return VERSION
 
 

@@ -41,9 +41,27 @@ def check_schema(database: Database) -> None:
 
         sqlalchemy.exc.DBAPIError: The database does not answer.
     """
-    version = read_version(database)
+    version = check_not_newer(database)
     if version != VERSION:
         raise SchemaOutOfDate(
             f"the database's schema is at version {version or 'none'}, this server needs {VERSION}:"
             " run `wallet migrate` of this release"
         )
+
+
+def check_not_newer(database: Database) -> str | None:
+    """
+    Make sure that the schema is none that only a later release knows; return its version.
+
+    Raises:
+        SchemaOutOfDate: It is.
+
+        sqlalchemy.exc.DBAPIError: The database does not answer.
+    """
+    version = read_version(database)
+    if version is not None and version > VERSION:
+        raise SchemaOutOfDate(
+            f"the database's schema is at version {version}, this release knows {VERSION} only:"
+            " run the release that migrated it, or a later one"
+        )
+    return version
