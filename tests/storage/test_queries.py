@@ -9,6 +9,7 @@ from harness.postgres import GivenPostgres, StartedPostgres, create_database, dr
 from sqlalchemy import event
 
 from wallet_service.storage.database import Database, open_database
+from wallet_service.storage.dialect import Limits
 from wallet_service.storage.history import (
     SCAN_ROWS_MAX,
     LineFilter,
@@ -65,7 +66,7 @@ Steps = list[dict[str, Any]]
 def busy(postgres: StartedPostgres | GivenPostgres, postgres_template: str) -> Iterator[Database]:
     """A database with a long history of Alice's and much besides."""
     url = create_database(postgres, template=postgres_template)
-    database = open_database(url)
+    database = open_database(url, Limits(statement_timeout_ms=120_000))
     with database.transaction() as connection:
         for statement in _FILL:
             connection.exec_driver_sql(statement)
