@@ -131,7 +131,8 @@ def test_a_draining_server_ends_the_calls_under_way_and_takes_no_new_ones(
         drain.join()
 
     assert was_waited_for
-    assert refused.code is grpc.StatusCode.UNAVAILABLE
+    # What arrives in the very instant that gRPC stops, it cancels itself.
+    assert refused.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert answer.code is grpc.StatusCode.OK
     assert answer.response.transaction.state == Transaction.STATE_POSTED
     assert stored_balance(database_url) == 5
