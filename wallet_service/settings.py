@@ -22,7 +22,7 @@ from wallet_service.ledger.money import EXPONENTS
 _PREFIX = "WALLET_"
 
 #: What stands for a password in an address: after the user's name, or as a parameter.
-_PASSWORD = re.compile(r"(://[^/@:]*:|[?&]\w*password=)([^/@&]+)")
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+(?=@)|([?&]\w*password=)[^&]+")
 
 # What gRPC and PostgreSQL take: signed 32 bits, of which twice a timeout is to fit too.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -199,7 +199,7 @@ def lines_of(settings: Settings) -> list[str]:
         text = "" if value is None else str(value)
         if isinstance(value, bool):
             text = text.lower()
-        shown = _PASSWORD.sub(r"\1***", text)
+        shown = _PASSWORD.sub(r"\1\2***", text)
         lines.append(f"{_PREFIX}{name.upper()}={shown}")
     return lines
 

@@ -93,6 +93,7 @@ def test_what_config_prints_can_be_set(tmp_path: Path) -> None:
             "postgresql://db/wallet?user=a&password=***",
         ),
         ("postgresql://db/w?sslpassword=s3cret&a=b", "postgresql://db/w?sslpassword=***&a=b"),
+        ("postgresql://wallet:a&s3cret/b@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet@db/wallet", "postgresql://wallet@db/wallet"),
     ],
 )

@@ -104,17 +104,12 @@ def lock_accounts(
     if not keys:
         return send(connection, _BEGIN)
     statement = _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS
-    return send(connection, _BEGIN, statement.bind(_key_arrays(keys)))
+    return send(connection, _BEGIN, statement.bind(row_arrays(_KEY_COLUMNS, keys)))
 
 
 def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
     """Read the open accounts among some keys as last committed, in any order."""
-    return send(connection, _FIND_ACCOUNTS.bind(_key_arrays(keys)))
-
-
-def _key_arrays(keys: Sequence[AccountKey]) -> dict[str, str]:
-    columns = zip(_KEY_COLUMNS, zip(*keys, strict=True), strict=True)
-    return {column.name: array(column, values) for column, values in columns}
+    return send(connection, _FIND_ACCOUNTS.bind(row_arrays(_KEY_COLUMNS, keys)))
 
 
 def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
@@ -144,7 +139,7 @@ def write(connection: Connection, last: LastRows) -> list[Statement]:
         if len(rows) >= _COPY_ROWS_MIN:
             insert_rows(connection, table, rows)
         elif rows:
-            statements.append(_INSERT[table].bind(row_arrays(table, rows)))
+            statements.append(_INSERT[table].bind(row_arrays(table.columns, rows)))
     return statements
 
 

@@ -7,7 +7,7 @@ are written column by column: what holds for one value of a column holds for all
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -26,10 +26,10 @@ def copy_lines(table: Table, rows: Sequence[tuple[Any, ...]]) -> str:
     return "\n".join(map("\t".join, zip(*columns, strict=True)))
 
 
-def row_arrays(table: Table, rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
-    """Write rows, whose values stand in the order of the table's columns, as arrays by column."""
-    columns = zip(table.columns, zip(*rows, strict=True), strict=True)
-    return {column.name: array(column, values) for column, values in columns}
+def row_arrays(columns: Iterable[Column[Any]], rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    """Write rows, whose values stand in the order of some columns, as arrays by column."""
+    pairs = zip(columns, zip(*rows, strict=True), strict=True)
+    return {column.name: array(column, values) for column, values in pairs}
 
 
 def array(column: Column[Any], values: Sequence[Any]) -> str:
