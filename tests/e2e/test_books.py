@@ -5,11 +5,12 @@ import io
 import json
 import subprocess
 import sys
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.printed import AWKWARD, Books, rfc3339
+from harness.printed import AWKWARD, Books
 from wallet_client import Wallet
 
 # Spelled carelessly, some of these would become the same Beancount account.
@@ -32,7 +33,17 @@ def test_json_lines_hold_every_transaction_in_the_order_of_time(
     for record in records:
         stored = service.transaction(transaction_id=record["transaction_id"])
         assert stored.amount.minor_units == record["amount_minor"]
-        assert rfc3339(stored.create_time) == record["created_at"].replace("+00:00", "Z")
+        made = stored.create_time.ToDatetime(UTC)
+        assert record["created_at"] == made.isoformat(timespec="microseconds")
+
+
+@pytest.mark.usefixtures("history")
+def test_a_whole_second_is_written_as_any_other_time(books: Books) -> None:
+    books.damage("UPDATE transactions SET created_at = 1767225600000000")
+
+    times = {json.loads(line)["created_at"] for line in _lines(books.print("export"))}
+
+    assert times == {"2026-01-01T00:00:00.000000+00:00"}
 
 
 @pytest.mark.usefixtures("history")

@@ -82,7 +82,7 @@ def _csv_line(values: list[Any]) -> str:
 
 def _record(transaction: Transaction) -> dict[str, Any]:
     record = {name: getattr(transaction, name) for name in _COLUMNS}
-    record["created_at"] = _moment(transaction.created_at).isoformat()
+    record["created_at"] = _moment(transaction.created_at).isoformat(timespec="microseconds")
     return record
 
 
