@@ -66,7 +66,8 @@ def _by_ghz(target: str, load: Load) -> Measured:
     report = json.loads(_output(command))
     answered = report["statusCodeDistribution"]
     if answered != {"OK": load.count}:
-        raise RuntimeError(f"{load.method}: {answered}, {report.get('errorDistribution')}")
+        errors = list(report.get("errorDistribution", ()))[:3]
+        raise RuntimeError(f"{load.method}: {answered}, {errors}")
     latency_ms = {
         each["percentage"]: each["latency"] / 1e6 for each in report["latencyDistribution"]
     }

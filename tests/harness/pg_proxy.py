@@ -17,7 +17,7 @@ from typing import Self
 from sqlalchemy.engine import make_url
 
 _COMMIT = b"COMMIT\0"
-_LOOK_UP = b"EXECUTE find_transactions"
+_LOCK = b"EXECUTE lock_"
 _NO = b"N"
 _ENCRYPTION_REQUESTS = {80877103, 80877104}
 _QUERY = b"Q"
@@ -29,12 +29,12 @@ class Fault(Enum):
     BEFORE_COMMIT = auto()  # COMMIT, with what it commits, never reaches the server
     AFTER_COMMIT = auto()  # the server has committed, and its answer is lost
     SILENT_COMMIT = auto()  # the same, but the client is left waiting until the proxy is healed
-    AFTER_LOCKS = auto()  # locks are held, and nothing is written yet
+    AFTER_LOCKS = auto()  # the server holds the locks, and nothing is written yet
 
 
 def _is_occasion(fault: Fault, query: bytes) -> bool:
     if fault is Fault.AFTER_LOCKS:
-        return query.startswith(_LOOK_UP)
+        return _LOCK in query
     return query.endswith(_COMMIT)
 
 
@@ -169,7 +169,7 @@ class _Connection:
             kind, length = self._read(1), self._read(4)
             body = self._read(struct.unpack("!I", length)[0] - 4)
             fault = self._proxy.next_fault(body) if kind == _QUERY else None
-            if fault in {Fault.BEFORE_COMMIT, Fault.AFTER_LOCKS}:
+            if fault is Fault.BEFORE_COMMIT:
                 return
             self._withheld = fault
             self._server.sendall(kind + length + body)

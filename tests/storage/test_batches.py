@@ -221,7 +221,9 @@ def test_a_transaction_that_is_not_committed_leaves_nothing_and_no_lock(
 
     for failure in (None, LookupError()):
         with contextlib.suppress(LookupError), database.write() as transaction:
-            database.dialect.lock_accounts(transaction.connection, [_key("alice")], skip_busy=False)
+            database.dialect.lock_accounts(
+                transaction.connection, [_key("alice")], [], skip_busy=False
+            )
             transaction.connection.execute(update(accounts).values(posted_minor=7))
             if failure:
                 raise failure

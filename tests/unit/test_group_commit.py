@@ -81,9 +81,8 @@ def test_commands_submitted_together_are_run_in_one_batch_and_answered_in_order(
     gate.open()
     commands = [deposit(name, "alice", 5) for name in "abc"]
 
-    answers = GroupCommit(gate, batch_max=2).submit_all(
-        lambda: Submission(commands), list, size=3, deadline=in_time()
-    )
+    engine = GroupCommit(gate, batch_max=2)
+    answers = engine.submit_all(Submission(commands), deadline=in_time())
 
     assert answers == [answer_to(command) for command in commands]
     assert gate.batches == [["a", "b", "c"]]

@@ -65,29 +65,24 @@ class GroupCommit:
 
         return self._combiner.ask(lambda: Submission([read()]), answer_one, deadline=deadline)
 
-    def submit_all(
-        self,
-        read: Callable[[], Submission],
-        answer: Callable[[list[Result]], _Answer],
-        *,
-        size: int,
-        deadline: float,
-    ) -> _Answer:
+    def submit_all(self, submission: Submission, *, deadline: float) -> list[Result]:
         """
         Have several commands carried out in one batch.
 
         Args:
-            read: As for `submit`.
-
-            answer: Is given what `run_batch` answered, for each command.
-
-            size: How many commands there are.
+            submission: At least one command.
 
             deadline: As for `submit`.
 
+        Returns:
+            For each command what was decided, or its error.
+
         Raises:
             DeadlineExceeded: As `submit`.
-
-            Exception: What `read` or `answer` raised.
         """
-        return self._combiner.ask(read, answer, deadline=deadline, size=size)
+        return self._combiner.ask(
+            lambda: submission,
+            lambda results: results,
+            deadline=deadline,
+            size=len(submission.commands),
+        )

@@ -68,7 +68,5 @@ class Sweeper:
                 for hold_id in due
             ]
             deadline = time.monotonic() + _DEADLINE_S
-            self._engine.submit_all(
-                lambda: Submission(commands), len, size=len(commands), deadline=deadline
-            )
+            self._engine.submit_all(Submission(commands), deadline=deadline)
         return len(due)

@@ -43,6 +43,18 @@ class LastRows(NamedTuple):
     entries: Sequence[tuple[Any, ...]]
 
 
+class Locked(NamedTuple):
+    """
+    The locked accounts' rows, and whether some of a batch's ids may be recorded already.
+
+    An id that is recorded while the locks are waited for may be missed: writing it again fails as
+    `RolledBack`.
+    """
+
+    rows: Sequence[Sequence[Any]]
+    may_be_recorded: bool
+
+
 class UnsafeDatabase(Exception):
     """The database could lose a change after it was answered."""
 
@@ -72,8 +84,13 @@ class Dialect(Protocol):
         ...
 
     def lock_accounts(
-        self, connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
-    ) -> Sequence[Sequence[Any]]:
+        self,
+        connection: Connection,
+        keys: Sequence[AccountKey],
+        ids: Sequence[str],
+        *,
+        skip_busy: bool,
+    ) -> Locked:
         """
         Begin the transaction: lock, in the order of their keys, and read accounts among some keys.
 

@@ -53,19 +53,21 @@ def load_books(
     Lock and load everything some commands need, inside the batch's database transaction.
 
     The batch's time is read from the clock (microseconds since 1970) once the accounts are locked.
-    What is not locked itself (ids, holds, originals) is read in statements of its own after the
-    locks on the accounts it belongs to: they see what the locks' last owner committed. With
-    `skip_busy` accounts that others hold locked are noted instead of waited for.
+    What is not locked itself (recorded requests, holds, originals) is read in statements of its own
+    after the locks on the accounts it belongs to: they see what the locks' last owner committed.
+    With `skip_busy` accounts that others hold locked are noted instead of waited for.
     """
     keys = sorted(_named_accounts(database, connection, commands))
-    rows = database.dialect.lock_accounts(connection, keys, skip_busy=skip_busy)
+    ids = {command.transaction_id for command in commands}
+    locked = database.dialect.lock_accounts(connection, keys, list(ids), skip_busy=skip_busy)
     now = clock()  # once the locks are held: what is read later was made earlier
-    accounts = {account.key: account for account in map(account_of, rows)}
+    accounts = {account.key: account for account in map(account_of, locked.rows)}
     original_ids = {
         command.original_id for command in commands if isinstance(command, ReverseTransaction)
     }
-    ids = original_ids | {command.transaction_id for command in commands}
-    outcomes = load_outcomes(database, connection, ids)
+    outcomes = load_outcomes(
+        database, connection, original_ids | ids if locked.may_be_recorded else original_ids
+    )
     holds_by_id = _named_holds(connection, commands, outcomes)
     originals = [outcomes[name].transaction for name in original_ids if name in outcomes]
     _check_locked(set(keys), holds_by_id.values(), originals)

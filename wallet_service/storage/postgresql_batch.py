@@ -1,7 +1,8 @@
 """
-A batch on PostgreSQL, in three messages: begin and lock, look up, write and commit.
+A batch on PostgreSQL, in two messages: begin, lock and look up; write and commit.
 
-Each message is a round trip that the whole batch waits for.
+Each message is a round trip that the whole batch waits for. Repeated requests, holds and originals
+are looked up by messages of their own, where there are some.
 """
 
 import io
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.storage.dialect import LastRows
+from wallet_service.storage.dialect import LastRows, Locked
 from wallet_service.storage.prepared import Prepared, Statement, driver_cursor, send
 from wallet_service.storage.row_text import array, copy_into, copy_lines, row_arrays
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
@@ -63,7 +64,13 @@ _WANTED_ACCOUNTS = select(accounts).join(
         accounts.c.currency_code == _wanted.c.currency_code,
     ),
 )
-_SORTED_ACCOUNTS = _WANTED_ACCOUNTS.order_by(accounts.c.user_id, accounts.c.currency_code)
+_NAMED_TRANSACTIONS = select(transactions).where(
+    transactions.c.transaction_id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+)
+_are_some_recorded = _NAMED_TRANSACTIONS.exists()
+_SORTED_ACCOUNTS = _WANTED_ACCOUNTS.add_columns(_are_some_recorded).order_by(
+    accounts.c.user_id, accounts.c.currency_code
+)
 _KEY_COLUMNS = tuple(accounts.primary_key.columns)
 
 #: One lock per account, taken in the order of the key on every server: nobody waits in a circle.
@@ -72,12 +79,7 @@ _LOCK_FREE_ACCOUNTS = Prepared(
     "lock_free_accounts", _SORTED_ACCOUNTS.with_for_update(of=accounts, skip_locked=True)
 )
 _FIND_ACCOUNTS = Prepared("find_accounts", _WANTED_ACCOUNTS)
-_FIND_TRANSACTIONS = Prepared(
-    "find_transactions",
-    select(transactions).where(
-        transactions.c.transaction_id == any_(bindparam("ids", type_=ARRAY(Uuid)))
-    ),
-)
+_FIND_TRANSACTIONS = Prepared("find_transactions", _NAMED_TRANSACTIONS)
 
 _MOVED_COLUMNS = (*_KEY_COLUMNS, *(accounts.c[name] for name in MOVING_COLUMNS))
 _moved = (
@@ -98,13 +100,20 @@ _INSERT = {table: _insert(table) for table in (transactions, entries)}
 
 
 def lock_accounts(
-    connection: Connection, keys: Sequence[AccountKey], *, skip_busy: bool
-) -> Sequence[Sequence[Any]]:
-    """Begin the transaction: lock, in the order of their keys, and read accounts among some."""
+    connection: Connection, keys: Sequence[AccountKey], ids: Sequence[str], *, skip_busy: bool
+) -> Locked:
+    """
+    Begin the transaction: lock, in the order of their keys, and read accounts among some.
+
+    Each row also tells whether some of the ids are recorded; without a row nobody knows.
+    """
     if not keys:
-        return send(connection, _BEGIN)
+        send(connection, _BEGIN)
+        return Locked((), may_be_recorded=True)
     statement = _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS
-    return send(connection, _BEGIN, statement.bind(row_arrays(_KEY_COLUMNS, keys)))
+    parameters = {"ids": array(transactions.c.transaction_id, ids)}
+    rows = send(connection, _BEGIN, statement.bind(row_arrays(_KEY_COLUMNS, keys) | parameters))
+    return Locked([row[:-1] for row in rows], may_be_recorded=not rows or rows[0][-1])
 
 
 def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:

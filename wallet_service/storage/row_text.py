@@ -42,7 +42,7 @@ def array(column: Column[Any], values: Sequence[Any]) -> str:
         case JSON():
             items = [_quoted(orjson.dumps(value).decode()) if value else _NULL for value in values]
         case _:
-            if _are_plain(values):
+            if values and _are_plain(values):
                 return '{"' + '","'.join(values) + '"}'
             items = [_NULL if value is None else _quoted(value) for value in values]
     return "{" + ",".join(items) + "}"

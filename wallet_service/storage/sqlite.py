@@ -39,7 +39,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.storage.dialect import LastRows, Limits, UnsafeDatabase
+from wallet_service.storage.dialect import LastRows, Limits, Locked, UnsafeDatabase
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
 TRANSACTION_OPTIONS: dict[str, Any] = {}
@@ -144,11 +144,12 @@ def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequenc
 def lock_accounts(
     connection: Connection,
     keys: Sequence[AccountKey],
+    _ids: Sequence[str],
     *,
     skip_busy: bool,  # noqa: ARG001 (there are no locks on accounts)
-) -> Sequence[Sequence[Any]]:
+) -> Locked:
     """Read accounts among some keys; whatever comes first begins the transaction and locks all."""
-    return find_accounts(connection, keys) if keys else []
+    return Locked(find_accounts(connection, keys) if keys else (), may_be_recorded=True)
 
 
 def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:

@@ -1,8 +1,8 @@
 """
 Writes under way: decoded, carried out, encoded.
 
-Both ends are run by the thread that leads the write's batch, not by the call's own, so they know
-their call instead of asking for the current one.
+Both ends of a single write are run by the thread that leads its batch, not by the call's own, so
+they know their call instead of asking for the current one.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
-from wallet_service.engine.execute import Result, Submission
+from wallet_service.engine.execute import Submission
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import Command
@@ -99,6 +99,8 @@ def carry_out_batch(
     """
     Have the current call's batch carried out.
 
+    It is a loop of its own, which the call's thread runs while the database has other batches.
+
     Args:
         engine: Runs it.
 
@@ -109,29 +111,8 @@ def carry_out_batch(
     Raises:
         WalletError: The batch could not be read, or is atomic and was refused or not decided.
     """
-    batch = _Batch(current_call(), decode, request)
-    return engine.submit_all(
-        batch.read, batch.answer, size=len(request.operations), deadline=batch.call.deadline
-    )
-
-
-class _Batch:
-    def __init__(
-        self,
-        call: Call,
-        decode: Callable[[ExecuteBatchRequest, Caller], Submission],
-        request: ExecuteBatchRequest,
-    ) -> None:
-        self.call = call
-        self._decode = decode
-        self._request = request
-
-    def read(self) -> Submission:
-        self._submission = self._decode(self._request, self.call.caller)
-        return self._submission
-
-    def answer(self, results: list[Result]) -> ExecuteBatchResponse:
-        self.call.is_replayed = all(
-            isinstance(result, Outcome) and result.is_replayed for result in results
-        )
-        return response_of(self._submission, results, self.call.caller)
+    call = current_call()
+    submission = decode(request, call.caller)
+    results = engine.submit_all(submission, deadline=call.deadline)
+    call.is_replayed = all(isinstance(result, Outcome) and result.is_replayed for result in results)
+    return response_of(submission, results, call.caller)
