@@ -142,11 +142,10 @@ class Account:
     open_holds: int = 0
     limits: tuple[SpendingLimit, ...] = ()
     is_stored: bool = False
+    key: AccountKey = field(init=False)
 
-    @property
-    def key(self) -> AccountKey:
-        """Its name."""
-        return AccountKey(self.user_id, self.currency_code)
+    def __post_init__(self) -> None:
+        self.key = AccountKey(self.user_id, self.currency_code)
 
     @property
     def available_minor(self) -> int:

@@ -34,5 +34,5 @@ def decimal(amount_minor: int, currency_code: str) -> str:
     exponent = EXPONENTS[currency_code]
     if exponent == 0:
         return str(amount_minor)
-    digits = f"{amount_minor:0{exponent + (2 if amount_minor < 0 else 1)}}"
+    digits = str(amount_minor).zfill(exponent + (2 if amount_minor < 0 else 1))
     return f"{digits[:-exponent]}.{digits[-exponent:]}"

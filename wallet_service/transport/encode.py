@@ -80,13 +80,16 @@ def fill_transaction(
     message.transaction_id = record.transaction_id
     message.kind = _KINDS[record.kind]
     message.state = _STATES[record.state]
-    message.refusal_reason = record.refusal_reason or ""
+    if record.refusal_reason:
+        message.refusal_reason = record.refusal_reason
     if record.amount_minor:
         fill_money(message.amount, record.amount_minor, record.currency_code)
     message.source_user_id = _user_id(record.source_user_id)
     message.target_user_id = _user_id(record.target_user_id)
-    message.hold_id = record.hold_id or ""
-    message.reversal_of = record.reversal_of or ""
+    if record.hold_id:
+        message.hold_id = record.hold_id
+    if record.reversal_of:
+        message.reversal_of = record.reversal_of
     message.description = record.description
     if record.metadata:
         message.metadata.update(record.metadata)
@@ -195,4 +198,4 @@ def _settings(settings: dict[str, Any], currency_code: str) -> AccountSettings:
 
 
 def _user_id(user_id: str | None) -> str:
-    return "" if user_id in {None, books.EXTERNAL} else str(user_id)
+    return "" if user_id is None or user_id == books.EXTERNAL else user_id

@@ -51,19 +51,17 @@ class Validation:
 
     def user_id(self, field: str, text: str, *, may_be_empty: bool) -> None:
         """Check a user's name."""
-        self.require(
-            field,
-            "must be 1 to 128 visible ASCII characters and not begin with '@'",
-            holds=is_user_id(text) or (may_be_empty and not text),
-        )
+        if not (is_user_id(text) or (may_be_empty and not text)):
+            rule = "must be 1 to 128 visible ASCII characters and not begin with '@'"
+            self.require(field, rule, holds=False)
 
     def request_id(self, field: str, text: str) -> None:
         """Check a caller's own name for a request."""
-        self.require(
-            field,
-            "must be 1 to 128 visible ASCII characters, made by the caller and kept for retries",
-            holds=_REQUEST_ID.fullmatch(text) is not None,
-        )
+        if not _REQUEST_ID.fullmatch(text):
+            rule = (
+                "must be 1 to 128 visible ASCII characters, made by the caller and kept for retries"
+            )
+            self.require(field, rule, holds=False)
 
     def transaction_id(self, field: str, text: str) -> None:
         """Check the ledger's name of a transaction or hold."""
