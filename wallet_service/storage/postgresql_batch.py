@@ -6,6 +6,7 @@ are looked up by messages of their own, where there are some.
 """
 
 import io
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,6 +83,7 @@ _FIND_ACCOUNTS = Prepared("find_accounts", _WANTED_ACCOUNTS)
 _FIND_TRANSACTIONS = Prepared("find_transactions", _NAMED_TRANSACTIONS)
 
 _MOVED_COLUMNS = (*_KEY_COLUMNS, *(accounts.c[name] for name in MOVING_COLUMNS))
+_moved_row = operator.attrgetter(*(column.name for column in _MOVED_COLUMNS))
 _moved = (
     func.unnest(*(cast(bindparam(each.name), _array_of(each)) for each in _MOVED_COLUMNS))
     .table_valued(*_MOVED_COLUMNS, name="moved")
@@ -139,11 +141,8 @@ def write(connection: Connection, last: LastRows) -> list[Statement]:
     """Write a batch's last rows, or leave them to COMMIT's message."""
     statements = []
     if last.moved:
-        columns = {
-            column.name: array(column, [getattr(account, column.name) for account in last.moved])
-            for column in _MOVED_COLUMNS
-        }
-        statements.append(_UPDATE_ACCOUNTS.bind(columns))
+        moved = list(map(_moved_row, last.moved))
+        statements.append(_UPDATE_ACCOUNTS.bind(row_arrays(_MOVED_COLUMNS, moved)))
     for table, rows in ((transactions, last.transactions), (entries, last.entries)):
         if len(rows) >= _COPY_ROWS_MIN:
             insert_rows(connection, table, rows)

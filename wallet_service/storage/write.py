@@ -50,18 +50,18 @@ def write_books(transaction: WriteTransaction, books: Books) -> None:
 
 def _write_settings(transaction: WriteTransaction, books: Books) -> list[Account]:
     """Insert opened accounts and overwrite those of changed settings; return what only moved."""
-    changed = sorted(books.changed.items())
-    opened = [account for _, account in changed if not account.is_stored]
-    stored = [(key, account) for key, account in changed if account.is_stored]
+    changed = [account for _, account in sorted(books.changed.items())]
+    opened = [account for account in changed if not account.is_stored]
+    stored = [account for account in changed if account.is_stored]
     if opened:
         rows = [tuple(_account_row(account).values()) for account in opened]
         transaction.dialect.insert_rows(transaction.connection, accounts, rows)
-    for account in (account for key, account in stored if key in books.changed_settings):
+    for account in (each for each in stored if each.key in books.changed_settings):
         row = _account_row(account)
         row["key_user_id"] = row.pop("user_id")
         row["key_currency_code"] = row.pop("currency_code")
         transaction.connection.execute(_UPDATE_SETTINGS, row)
-    return [account for key, account in stored if key not in books.changed_settings]
+    return [account for account in stored if account.key not in books.changed_settings]
 
 
 def _upsert(transaction: WriteTransaction, table: Table) -> Insert:
