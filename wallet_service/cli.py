@@ -29,6 +29,7 @@ from wallet_service.transport.auth import SCOPES
 from wallet_service.transport.validation import is_user_id
 
 _TOKEN_TTL_S = 3600
+_TOKEN_TTL_MAX_S = 10 * 365 * 24 * 3600
 
 main = typer.Typer(
     name="wallet",
@@ -126,7 +127,10 @@ def token(
         typer.Option(metavar="SCOPE", help="wallet:act-for-any or wallet:admin; repeatable."),
     ] = None,
     ttl: Annotated[
-        int, typer.Option(min=1, metavar="SECONDS", help="For how long it is good.")
+        int,
+        typer.Option(
+            min=1, max=_TOKEN_TTL_MAX_S, metavar="SECONDS", help="For how long it is good."
+        ),
     ] = _TOKEN_TTL_S,
 ) -> None:
     """Print a token, and nothing else, on standard output."""

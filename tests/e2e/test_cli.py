@@ -129,6 +129,20 @@ def test_a_printed_token_works_within_its_scopes(sqlite_url: str, tmp_path: Path
         assert refused.value.reason == "SCOPE_MISSING"
 
 
+def test_a_token_is_good_for_ten_years_at_most(sqlite_url: str, tmp_path: Path) -> None:
+    longest = 10 * 365 * 24 * 3600
+    token = _run("token", "alice", "--ttl", str(longest), directory=tmp_path).stdout.strip()
+    refused = _run("token", "alice", "--ttl", str(longest + 1), directory=tmp_path)
+
+    with (
+        ServerProcess(tmp_path, sqlite_url) as server,
+        Wallet(server.target, token, plaintext=True) as alice,
+    ):
+        assert alice.balance().posted.minor_units == 0
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--ttl" in refused.stderr
+
+
 def test_token_refuses_a_name_that_no_user_can_have(tmp_path: Path) -> None:
     outcome = _run("token", "@external", directory=tmp_path)
 
