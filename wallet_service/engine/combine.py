@@ -125,8 +125,9 @@ class Combiner(Generic[_Request, _Result]):
         except Exception as error:  # noqa: BLE001 (raised again, to everybody who asked)
             results = [error] * len(batch)
         finally:
-            self._hand_over()
-        time.sleep(0)  # the next leader goes first: its batch can be at the database meanwhile
+            is_next_waiting = self._hand_over()
+        if is_next_waiting:
+            time.sleep(0)  # the next leader goes first: its batch can be at the database meanwhile
         for call, result in zip(batch, results, strict=True):
             is_error = isinstance(result, Exception)
             call.answer = result if is_error else _outcome_of(call.finish, result)
@@ -155,16 +156,18 @@ class Combiner(Generic[_Request, _Result]):
                     call.answer = DeadlineExceeded()
         return batch
 
-    def _hand_over(self) -> None:
+    def _hand_over(self) -> bool:
+        """Pass the lead on; tell whether somebody has it now."""
         with self._mutex:
             while self._pending:
                 next_call = self._pending[0]
                 if next_call.answer is None:
                     next_call.leads = True
                     next_call.woken.release()
-                    return
+                    return True
                 self._pending.popleft()
             self._has_leader = False
+            return False
 
 
 def _outcome_of(function: Callable[..., Any], *arguments: Any) -> Any:
