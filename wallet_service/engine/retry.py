@@ -5,6 +5,7 @@ Running again is safe whatever happened before, a lost COMMIT included: a comman
 id is already recorded answers what was recorded.
 """
 
+import random
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from wallet_service.engine.execute import Result, Submission
 from wallet_service.ledger.errors import Contention, DatabaseUnavailable, OutcomeUnknown
@@ -31,6 +31,10 @@ class Execute(Protocol):
 #: so that the time suffices to find the one that the others wait for.
 WHOLE_BATCH_ATTEMPTS_MAX = 2
 
+#: The first wait between tries, at most; each is up to twice as long as the one before.
+_WAIT_FIRST_S = 0.005
+_WAIT_MAX_S = 0.25
+
 _log = structlog.get_logger()
 
 
@@ -40,6 +44,7 @@ class _Part:
 
     indexes: list[int]
     attempts_max: int = 1
+    attempts: int = 0
     is_in_doubt: bool = False
     skips_busy: bool = False
 
@@ -97,28 +102,18 @@ def _attempt(
 ) -> list[list[Result]]:
     """Run one part with full jitter between tries; raise the public error once it is no use."""
     submissions = [batch[index] for index in part.indexes]
-
-    def stop(state: RetryCallState) -> bool:
-        assert state.outcome
-        error = state.outcome.exception()
-        part.is_in_doubt = part.is_in_doubt or isinstance(error, CommitInDoubt)
-        # Once was enough to wait for: now whoever needs a busy account stands aside.
-        part.skips_busy = part.skips_busy or isinstance(error, AccountsBusy)
-        _log.warning("batch_failed", submissions=len(submissions), cause=repr(error))
-        if time.monotonic() >= deadline:
-            return True
-        may_split = isinstance(error, RolledBack) and len(submissions) > 1
-        return may_split and state.attempt_number >= part.attempts_max
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(BatchFailed),
-        wait=wait_random_exponential(multiplier=0.005, max=0.25),
-        stop=stop,
-        reraise=True,
-    )
-    try:
-        return retrying(lambda: execute(submissions, skip_busy=part.skips_busy))
-    except RolledBack as error:
-        raise Contention from error
-    except BatchFailed as error:
-        raise DatabaseUnavailable from error
+    while True:
+        try:
+            return execute(submissions, skip_busy=part.skips_busy)
+        except BatchFailed as error:
+            _log.warning("batch_failed", submissions=len(submissions), cause=repr(error))
+            part.is_in_doubt = part.is_in_doubt or isinstance(error, CommitInDoubt)
+            # Once was enough to wait for: now whoever needs a busy account stands aside.
+            part.skips_busy = part.skips_busy or isinstance(error, AccountsBusy)
+            part.attempts += 1
+            is_rolled_back = isinstance(error, RolledBack)
+            may_split = is_rolled_back and len(submissions) > 1
+            if time.monotonic() >= deadline or (may_split and part.attempts >= part.attempts_max):
+                raise (Contention if is_rolled_back else DatabaseUnavailable) from error
+        wait_max_s = min(_WAIT_MAX_S, _WAIT_FIRST_S * 2 ** (part.attempts - 1))
+        time.sleep(random.uniform(0, wait_max_s))  # noqa: S311 (no secret)
