@@ -12,7 +12,7 @@ from benchmarks.deployment import postgres_program, run
 from wallet_service.ledger.books import Account, Books
 from wallet_service.ledger.commands import AccountKey, Transfer
 from wallet_service.ledger.decide import decide
-from wallet_service.storage.row_text import array, copy_into, copy_lines
+from wallet_service.storage.row_text import array, copy_into, copy_lines, filled_columns
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
 CLIENTS = 32
@@ -138,14 +138,17 @@ def _batch(books: Books) -> tuple[str, list[str], _Copies, str, list[str]]:
         )
         decide(books, command)
     changed = [account for _, account in sorted(books.changed.items())]
-    columns = [
+    moved = [
         array(accounts.c[name], [getattr(account, name) for account in changed])
         for name in ("user_id", "currency_code", *MOVING_COLUMNS)
     ]
     records = sorted(outcome.transaction for outcome in books.decided)
     lines = [entry for outcome in books.decided for entry in outcome.entries]
     copies = [
-        (copy_into(transactions), copy_lines(transactions, records)),
-        (copy_into(entries), copy_lines(entries, lines)),
+        (copy_into(table, columns), copy_lines(columns))
+        for table, columns in (
+            (transactions, filled_columns(transactions, records)),
+            (entries, filled_columns(entries, lines)),
+        )
     ]
-    return _LOCK, columns[:2], copies, _UPDATE, columns
+    return _LOCK, moved[:2], copies, _UPDATE, moved

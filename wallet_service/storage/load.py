@@ -237,7 +237,7 @@ def _load_holds(connection: Connection, ids: Iterable[str]) -> list[Hold]:
 def account_of(row: Sequence[Any]) -> Account:
     """Build an account from its table row."""
     account = Account(*row)
-    account.limits = tuple(map(SpendingLimit._make, account.limits or ()))
+    account.limits = tuple(map(SpendingLimit._make, account.limits)) if account.limits else ()
     account.is_stored = True
     return account
 

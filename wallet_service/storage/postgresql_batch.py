@@ -5,6 +5,7 @@ Each message is a round trip that the whole batch waits for. Repeated requests, 
 are looked up by messages of their own, where there are some.
 """
 
+import functools
 import io
 import operator
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    Column,
     Connection,
     Table,
     Text,
@@ -30,7 +32,14 @@ from sqlalchemy.types import TypeEngine
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.dialect import LastRows, Locked
 from wallet_service.storage.prepared import Prepared, Statement, driver_cursor, send
-from wallet_service.storage.row_text import array, copy_into, copy_lines, row_arrays
+from wallet_service.storage.row_text import (
+    array,
+    arrays,
+    by_column,
+    copy_into,
+    copy_lines,
+    filled_columns,
+)
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
 _BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
@@ -43,12 +52,15 @@ def _array_of(column: Any) -> TypeEngine[Any]:
     return ARRAY(Text if isinstance(column.type, Text) else column.type)
 
 
-def _insert(table: Table) -> Prepared:
+@functools.cache
+def _insert(table: Table, columns: tuple[Column[Any], ...]) -> Prepared:
     """Prepare the insert of rows that are given as arrays by column."""
-    arrays = [cast(bindparam(column.name), _array_of(column)) for column in table.columns]
-    made = func.unnest(*arrays).table_valued(*table.columns.keys(), name="made").render_derived()
-    statement = insert(table).from_select(table.columns.keys(), select(*made.c))
-    return Prepared(f"insert_{table.name}", statement)
+    names = [column.name for column in columns]
+    arrays_given = [cast(bindparam(column.name), _array_of(column)) for column in columns]
+    made = func.unnest(*arrays_given).table_valued(*names, name="made").render_derived()
+    statement = insert(table).from_select(names, select(*made.c))
+    variant = sum(1 << place for place, each in enumerate(table.columns) if each.name in names)
+    return Prepared(f"insert_{table.name}_{variant:x}", statement)
 
 
 _wanted = (
@@ -98,7 +110,6 @@ _UPDATE_ACCOUNTS = Prepared(
     )
     .values({name: _moved.c[name] for name in MOVING_COLUMNS}),
 )
-_INSERT = {table: _insert(table) for table in (transactions, entries)}
 
 
 def lock_accounts(
@@ -114,13 +125,15 @@ def lock_accounts(
         return Locked((), may_be_recorded=True)
     statement = _LOCK_FREE_ACCOUNTS if skip_busy else _LOCK_ACCOUNTS
     parameters = {"ids": array(transactions.c.transaction_id, ids)}
-    rows = send(connection, _BEGIN, statement.bind(row_arrays(_KEY_COLUMNS, keys) | parameters))
+    rows = send(
+        connection, _BEGIN, statement.bind(arrays(by_column(_KEY_COLUMNS, keys)) | parameters)
+    )
     return Locked([row[:-1] for row in rows], may_be_recorded=not rows or rows[0][-1])
 
 
 def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
     """Read the open accounts among some keys as last committed, in any order."""
-    return send(connection, _FIND_ACCOUNTS.bind(row_arrays(_KEY_COLUMNS, keys)))
+    return send(connection, _FIND_ACCOUNTS.bind(arrays(by_column(_KEY_COLUMNS, keys))))
 
 
 def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
@@ -131,10 +144,11 @@ def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Se
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows by COPY."""
+    columns = filled_columns(table, rows)
+    lines = copy_lines(columns)
     with driver_cursor(connection, f"COPY {table.name}") as cursor:
-        lines = copy_lines(table, rows)
         # In one piece: for each piece the driver has to wait for its turn among the threads.
-        cursor.copy_expert(copy_into(table), io.StringIO(lines), size=len(lines) + 1)
+        cursor.copy_expert(copy_into(table, columns), io.StringIO(lines), size=len(lines) + 1)
 
 
 def write(connection: Connection, last: LastRows) -> list[Statement]:
@@ -142,12 +156,13 @@ def write(connection: Connection, last: LastRows) -> list[Statement]:
     statements = []
     if last.moved:
         moved = list(map(_moved_row, last.moved))
-        statements.append(_UPDATE_ACCOUNTS.bind(row_arrays(_MOVED_COLUMNS, moved)))
+        statements.append(_UPDATE_ACCOUNTS.bind(arrays(by_column(_MOVED_COLUMNS, moved))))
     for table, rows in ((transactions, last.transactions), (entries, last.entries)):
         if len(rows) >= _COPY_ROWS_MIN:
             insert_rows(connection, table, rows)
         elif rows:
-            statements.append(_INSERT[table].bind(row_arrays(table.columns, rows)))
+            columns = filled_columns(table, rows)
+            statements.append(_insert(table, tuple(columns)).bind(arrays(columns)))
     return statements
 
 

@@ -5,7 +5,6 @@ Lines for COPY are described in its manual under COPY, "Text Format", arrays in 
 are written column by column: what holds for one value of a column holds for all of them.
 """
 
-import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,23 +12,38 @@ from typing import Any
 import orjson
 from sqlalchemy import JSON, BigInteger, Column, LargeBinary, Table
 
+#: Values by column, all columns of one length.
+Columns = dict[Column[Any], Sequence[Any]]
 
-@functools.cache
-def copy_into(table: Table) -> str:
+
+def by_column(columns: Iterable[Column[Any]], rows: Sequence[tuple[Any, ...]]) -> Columns:
+    """Turn rows, whose values stand in the order of some columns."""
+    return dict(zip(columns, zip(*rows, strict=True), strict=True))
+
+
+def filled_columns(table: Table, rows: Sequence[tuple[Any, ...]]) -> Columns:
+    """Turn whole rows of a table, leaving out the columns that none of them has a value in."""
+    return {
+        column: values
+        for column, values in by_column(table.columns, rows).items()
+        if not column.nullable or any(values)
+    }
+
+
+def copy_into(table: Table, columns: Iterable[Column[Any]]) -> str:
     """Return the statement that reads lines."""
-    return f"COPY {table.name} ({', '.join(table.columns.keys())}) FROM STDIN"
+    return f"COPY {table.name} ({', '.join(column.name for column in columns)}) FROM STDIN"
 
 
-def copy_lines(table: Table, rows: Sequence[tuple[Any, ...]]) -> str:
-    """Write rows, whose values stand in the order of the table's columns, as lines."""
-    columns = map(_copy_column, table.columns, zip(*rows, strict=True))
-    return "\n".join(map("\t".join, zip(*columns, strict=True)))
+def copy_lines(columns: Columns) -> str:
+    """Write rows as lines."""
+    texts = map(_copy_column, columns.keys(), columns.values())
+    return "\n".join(map("\t".join, zip(*texts, strict=True)))
 
 
-def row_arrays(columns: Iterable[Column[Any]], rows: Sequence[tuple[Any, ...]]) -> dict[str, str]:
-    """Write rows, whose values stand in the order of some columns, as arrays by column."""
-    pairs = zip(columns, zip(*rows, strict=True), strict=True)
-    return {column.name: array(column, values) for column, values in pairs}
+def arrays(columns: Columns) -> dict[str, str]:
+    """Write each column as an array."""
+    return {column.name: array(column, values) for column, values in columns.items()}
 
 
 def array(column: Column[Any], values: Sequence[Any]) -> str:
