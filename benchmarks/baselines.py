@@ -12,7 +12,8 @@ from benchmarks.deployment import postgres_program, run
 from wallet_service.ledger.books import Account, Books
 from wallet_service.ledger.commands import AccountKey, Transfer
 from wallet_service.ledger.decide import decide
-from wallet_service.storage.row_text import array, copy_into, copy_lines, filled_columns
+from wallet_service.storage.columns import filled_columns
+from wallet_service.storage.row_text import array, copy_into, copy_lines
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
 CLIENTS = 32

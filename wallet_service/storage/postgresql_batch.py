@@ -30,16 +30,10 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from wallet_service.ledger.commands import AccountKey
+from wallet_service.storage.columns import by_column, filled_columns
 from wallet_service.storage.dialect import LastRows, Locked
 from wallet_service.storage.prepared import Prepared, Statement, driver_cursor, send
-from wallet_service.storage.row_text import (
-    array,
-    arrays,
-    by_column,
-    copy_into,
-    copy_lines,
-    filled_columns,
-)
+from wallet_service.storage.row_text import array, arrays, copy_into, copy_lines
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
 _BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")

@@ -2,7 +2,7 @@
 Rows as the text that PostgreSQL reads.
 
 Lines for COPY are described in its manual under COPY, "Text Format", arrays in section 8.15.2. Both
-are written column by column: what holds for one value of a column holds for all of them.
+are written column by column.
 """
 
 import re
@@ -12,22 +12,7 @@ from typing import Any
 import orjson
 from sqlalchemy import JSON, BigInteger, Column, LargeBinary, Table
 
-#: Values by column, all columns of one length.
-Columns = dict[Column[Any], Sequence[Any]]
-
-
-def by_column(columns: Iterable[Column[Any]], rows: Sequence[tuple[Any, ...]]) -> Columns:
-    """Turn rows, whose values stand in the order of some columns."""
-    return dict(zip(columns, zip(*rows, strict=True), strict=True))
-
-
-def filled_columns(table: Table, rows: Sequence[tuple[Any, ...]]) -> Columns:
-    """Turn whole rows of a table, leaving out the columns that none of them has a value in."""
-    return {
-        column: values
-        for column, values in by_column(table.columns, rows).items()
-        if not column.nullable or any(values)
-    }
+from wallet_service.storage.columns import Columns
 
 
 def copy_into(table: Table, columns: Iterable[Column[Any]]) -> str:

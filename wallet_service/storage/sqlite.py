@@ -5,47 +5,40 @@ BEGIN IMMEDIATE takes the one write lock before anything is read, so what a batc
 change under it; a deferred transaction would fail halfway instead of waiting.
 """
 
-import functools
-import itertools
-import operator
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
 from sqlalchemy import (
-    JSON,
     URL,
-    Column,
     ColumnElement,
     Connection,
     Engine,
     QueuePool,
-    Table,
-    Text,
     and_,
-    bindparam,
     create_engine,
     event,
     func,
     literal,
-    literal_column,
     select,
 )
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert as insert
-from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.ledger.commands import AccountKey
-from wallet_service.storage.dialect import LastRows, Limits, Locked, UnsafeDatabase
-from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
+from wallet_service.storage.dialect import Limits, UnsafeDatabase
+from wallet_service.storage.schema import transactions
+from wallet_service.storage.sqlite_batch import (
+    commit as commit,
+    find_accounts as find_accounts,
+    find_transactions as find_transactions,
+    insert_rows as insert_rows,
+    lock_accounts as lock_accounts,
+    write as write,
+)
 
 TRANSACTION_OPTIONS: dict[str, Any] = {}
 _SYNCHRONOUS_FULL = 2
-#: Largest first; few sizes, so that the driver keeps their statements prepared.
-_ROWS_A_STATEMENT = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 _ROLLED_BACK = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -91,7 +84,13 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver shall not begin transactions of its own
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY"):
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        # What would undo one failed statement of many is not for the disk: nothing survives by it.
+        "temp_store = MEMORY",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -119,126 +118,6 @@ def begin_snapshot(connection: Connection) -> Connection:
     """Make all that follows see one moment."""
     connection.exec_driver_sql("BEGIN")
     return connection
-
-
-_wanted = func.json_each(bindparam("wanted", type_=Text)).table_valued("value", name="wanted")
-_FIND_ACCOUNTS = select(accounts).join_from(
-    _wanted,
-    accounts,
-    and_(
-        accounts.c.user_id == func.json_extract(_wanted.c.value, literal_column("'$[0]'")),
-        accounts.c.currency_code == func.json_extract(_wanted.c.value, literal_column("'$[1]'")),
-    ),
-)
-_FIND_TRANSACTIONS = select(transactions).where(
-    transactions.c.transaction_id.in_(bindparam("ids", expanding=True))
-)
-
-
-def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
-    """Read the open accounts among some keys as last committed, in any order."""
-    wanted = orjson.dumps([list(key) for key in keys]).decode()
-    return connection.execute(_FIND_ACCOUNTS, {"wanted": wanted}).all()
-
-
-def lock_accounts(
-    connection: Connection,
-    keys: Sequence[AccountKey],
-    _ids: Sequence[str],
-    *,
-    skip_busy: bool,  # noqa: ARG001 (there are no locks on accounts)
-) -> Locked:
-    """Read accounts among some keys; whatever comes first begins the transaction and locks all."""
-    return Locked(find_accounts(connection, keys) if keys else (), may_be_recorded=True)
-
-
-def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
-    """Read the recorded transactions among some ids, in any order."""
-    return connection.execute(_FIND_TRANSACTIONS, {"ids": ids}).all()
-
-
-def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows whose values stand in the order of the table's columns."""
-    _write_rows(connection, table, rows, overwritten=())
-
-
-def write(connection: Connection, last: LastRows) -> Sequence[Any]:
-    """Write a batch's last rows."""
-    _write_rows(connection, accounts, list(map(_moved_row, last.moved)), overwritten=MOVING_COLUMNS)
-    _write_rows(connection, transactions, last.transactions, overwritten=())
-    _write_rows(connection, entries, last.entries, overwritten=())
-    return ()
-
-
-#: A whole row, for its key and for what moves; the rest is not overwritten.
-_moved_row = operator.attrgetter(*accounts.columns.keys())
-
-
-def commit(connection: Connection, _unwritten: Sequence[Any]) -> None:
-    """Commit."""
-    connection.commit()
-
-
-def _write_rows(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[tuple[Any, ...]],
-    *,
-    overwritten: tuple[str, ...],
-) -> None:
-    """
-    Insert many rows by few statements.
-
-    The driver lets other threads run during each statement and has to wait for its turn after it,
-    which on a busy server takes longer than the statement.
-    """
-    if not rows:
-        return
-    driver_connection = connection.connection.driver_connection
-    assert isinstance(driver_connection, sqlite3.Connection)
-    columns = [
-        map(process, values) if process else values
-        for process, values in zip(
-            _processors(table, connection.dialect), zip(*rows, strict=True), strict=True
-        )
-    ]
-    width = len(columns)
-    values = list(itertools.chain.from_iterable(zip(*columns, strict=True)))
-    start = 0
-    try:
-        for size in _ROWS_A_STATEMENT:
-            statement = _insert_sql(table, size, overwritten)
-            while len(values) - start >= size * width:
-                driver_connection.execute(statement, values[start : start + size * width])
-                start += size * width
-    except sqlite3.Error as error:
-        # The driver is used past SQLAlchemy; its errors shall look like all the others.
-        raise DBAPIError(f"INSERT INTO {table.name}", None, error) from error
-
-
-@functools.cache
-def _processors(table: Table, dialect: DefaultDialect) -> list[Callable[[Any], Any] | None]:
-    """Return what turns each column's values into the driver's."""
-
-    def processor(column: Column[Any]) -> Callable[[Any], Any] | None:
-        process = column.type.dialect_impl(dialect).bind_processor(dialect)
-        if process and isinstance(column.type, JSON):
-            return lambda value: process(value) if value else None
-        return process
-
-    return [processor(column) for column in table.columns]
-
-
-@functools.cache
-def _insert_sql(table: Table, count: int, overwritten: tuple[str, ...]) -> str:
-    """Build an insert of so many rows, or of what to overwrite in those of the same keys."""
-    statement = insert(table).values([dict.fromkeys(table.columns.keys(), "")] * count)
-    if overwritten:
-        statement = statement.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={name: statement.excluded[name] for name in overwritten},
-        )
-    return str(statement.compile(dialect=sqlite.dialect()))
 
 
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:

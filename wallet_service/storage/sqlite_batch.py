@@ -1,0 +1,190 @@
+"""
+A batch on SQLite, by few statements of the driver's own.
+
+The driver lets other threads run during each statement and has to wait for its turn after it, which
+on a busy server takes longer than the statement.
+"""
+
+import functools
+import itertools
+import operator
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    JSON,
+    ClauseElement,
+    Column,
+    Connection,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.exc import DBAPIError
+
+from wallet_service.ledger.commands import AccountKey
+from wallet_service.storage.columns import filled_columns
+from wallet_service.storage.dialect import LastRows, Locked
+from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
+
+#: Largest first; few sizes, so that the driver keeps their statements prepared.
+_ROWS_A_STATEMENT = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+
+
+def _sql(statement: ClauseElement) -> str:
+    return str(statement.compile(dialect=sqlite.dialect()))
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+@contextmanager
+def _driver(connection: Connection, what: str) -> Iterator[sqlite3.Connection]:
+    """Lend the driver's own connection; its errors look like those of all other statements."""
+    driver_connection = connection.connection.driver_connection
+    assert isinstance(driver_connection, sqlite3.Connection)
+    try:
+        yield driver_connection
+    except sqlite3.Error as error:
+        raise DBAPIError(what, None, error) from error
+
+
+_wanted = func.json_each(bindparam("wanted", type_=Text)).table_valued("value", name="wanted")
+_FIND_ACCOUNTS = _sql(
+    select(accounts).join_from(
+        _wanted,
+        accounts,
+        and_(
+            accounts.c.user_id == func.json_extract(_wanted.c.value, literal_column("'$[0]'")),
+            accounts.c.currency_code
+            == func.json_extract(_wanted.c.value, literal_column("'$[1]'")),
+        ),
+    )
+)
+_ARE_SOME_RECORDED = _sql(
+    select(
+        exists().where(
+            # As bare text, which is how ids are stored.
+            type_coerce(transactions.c.transaction_id, Text).in_(select(_wanted.c.value))
+        )
+    )
+)
+_FIND_TRANSACTIONS = select(transactions).where(
+    transactions.c.transaction_id.in_(bindparam("ids", expanding=True))
+)
+
+
+def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
+    """Read the open accounts among some keys as last committed, in any order."""
+    with _driver(connection, "SELECT accounts") as driver:
+        rows = driver.execute(_FIND_ACCOUNTS, [_json([list(key) for key in keys])]).fetchall()
+    return [row if row[-1] is None else (*row[:-1], orjson.loads(row[-1])) for row in rows]
+
+
+def lock_accounts(
+    connection: Connection,
+    keys: Sequence[AccountKey],
+    ids: Sequence[str],
+    *,
+    skip_busy: bool,  # noqa: ARG001 (there are no locks on accounts)
+) -> Locked:
+    """Begin the transaction, which locks all, and read accounts among some keys."""
+    if not connection.in_transaction():
+        connection.begin()
+    rows = find_accounts(connection, keys) if keys else ()
+    with _driver(connection, "SELECT transactions") as driver:
+        stored_ids = [each.replace("-", "") for each in ids]
+        (may_be_recorded,) = driver.execute(_ARE_SOME_RECORDED, [_json(stored_ids)]).fetchone()
+    return Locked(rows, may_be_recorded=bool(may_be_recorded))
+
+
+def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """Read the recorded transactions among some ids, in any order."""
+    return connection.execute(_FIND_TRANSACTIONS, {"ids": ids}).all()
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows whose values stand in the order of the table's columns."""
+    _write_rows(connection, table, rows, overwritten=())
+
+
+def write(connection: Connection, last: LastRows) -> Sequence[Any]:
+    """Write a batch's last rows."""
+    _write_rows(connection, accounts, list(map(_moved_row, last.moved)), overwritten=MOVING_COLUMNS)
+    _write_rows(connection, transactions, last.transactions, overwritten=())
+    _write_rows(connection, entries, last.entries, overwritten=())
+    return ()
+
+
+#: A whole row, for its key and for what moves; the rest is not overwritten.
+_moved_row = operator.attrgetter(*accounts.columns.keys())
+
+
+def commit(connection: Connection, _unwritten: Sequence[Any]) -> None:
+    """Commit."""
+    connection.commit()
+
+
+def _write_rows(
+    connection: Connection,
+    table: Table,
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    overwritten: tuple[str, ...],
+) -> None:
+    """Insert rows, or overwrite some columns of those that are there."""
+    if not rows:
+        return
+    filled = filled_columns(table, rows)
+    columns = tuple(filled)
+    processors = (_processor(column, connection.dialect) for column in columns)
+    converted = (
+        map(process, values) if process else values
+        for process, values in zip(processors, filled.values(), strict=True)
+    )
+    parameters = list(itertools.chain.from_iterable(zip(*converted, strict=True)))
+    start = 0
+    with _driver(connection, f"INSERT INTO {table.name}") as driver:
+        for count in _ROWS_A_STATEMENT:
+            size = count * len(columns)
+            while len(parameters) - start >= size:
+                statement = _insert_sql(table, columns, count, overwritten)
+                driver.execute(statement, parameters[start : start + size])
+                start += size
+
+
+@functools.cache
+def _processor(column: Column[Any], dialect: DefaultDialect) -> Callable[[Any], Any] | None:
+    """Return what turns a column's values into the driver's."""
+    process = column.type.dialect_impl(dialect).bind_processor(dialect)
+    if process and isinstance(column.type, JSON):
+        return lambda value: process(value) if value else None
+    return process
+
+
+@functools.cache
+def _insert_sql(
+    table: Table, columns: tuple[Column[Any], ...], count: int, overwritten: tuple[str, ...]
+) -> str:
+    """Build an insert of so many rows, or of what to overwrite in those of the same keys."""
+    names = [column.name for column in columns]
+    statement = insert(table).values([dict.fromkeys(names, "")] * count)
+    if overwritten:
+        statement = statement.on_conflict_do_update(
+            index_elements=list(table.primary_key),
+            set_={name: statement.excluded[name] for name in overwritten},
+        )
+    return _sql(statement)
