@@ -18,7 +18,9 @@ from sqlalchemy import (
     JSON,
     ClauseElement,
     Column,
+    ColumnElement,
     Connection,
+    LargeBinary,
     Table,
     Text,
     and_,
@@ -51,6 +53,19 @@ def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
+def _as_json(column: Column[Any]) -> ColumnElement[Any]:
+    """Write a column's value as SQLite's JSON takes it: bytes as hexadecimal digits."""
+    match column.type:
+        case LargeBinary():
+            return func.hex(column)
+        case JSON():
+            return func.json(column)
+    return column
+
+
+_HEAD_HASH = accounts.columns.keys().index("head_hash")
+
+
 @contextmanager
 def _driver(connection: Connection, what: str) -> Iterator[sqlite3.Connection]:
     """Lend the driver's own connection; its errors look like those of all other statements."""
@@ -63,8 +78,9 @@ def _driver(connection: Connection, what: str) -> Iterator[sqlite3.Connection]:
 
 
 _wanted = func.json_each(bindparam("wanted", type_=Text)).table_valued("value", name="wanted")
+#: All rows as one text: the driver would wait for its turn after each.
 _FIND_ACCOUNTS = _sql(
-    select(accounts).join_from(
+    select(func.json_group_array(func.json_array(*map(_as_json, accounts.columns)))).join_from(
         _wanted,
         accounts,
         and_(
@@ -90,8 +106,11 @@ _FIND_TRANSACTIONS = select(transactions).where(
 def find_accounts(connection: Connection, keys: Sequence[AccountKey]) -> Sequence[Sequence[Any]]:
     """Read the open accounts among some keys as last committed, in any order."""
     with _driver(connection, "SELECT accounts") as driver:
-        rows = driver.execute(_FIND_ACCOUNTS, [_json([list(key) for key in keys])]).fetchall()
-    return [row if row[-1] is None else (*row[:-1], orjson.loads(row[-1])) for row in rows]
+        (text,) = driver.execute(_FIND_ACCOUNTS, [_json([list(key) for key in keys])]).fetchone()
+    rows: list[list[Any]] = orjson.loads(text)
+    for row in rows:
+        row[_HEAD_HASH] = bytes.fromhex(row[_HEAD_HASH])
+    return rows
 
 
 def lock_accounts(
