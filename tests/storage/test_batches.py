@@ -88,7 +88,7 @@ def _all_rows(database: Database) -> list[list[tuple[object, ...]]]:
 
 
 # Few rows travel together with COMMIT, many by COPY.
-@pytest.mark.parametrize("many", [0, 100])
+@pytest.mark.parametrize("many", [0, 600])
 @pytest.mark.parametrize("odd", ODD_TEXTS)
 def test_a_batch_is_read_back_as_it_was_decided(database: Database, odd: str, many: int) -> None:
     outcomes = _outcomes(

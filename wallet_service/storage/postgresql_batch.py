@@ -39,7 +39,7 @@ from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, tra
 _BEGIN = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
 _COMMIT = Statement("COMMIT")
 #: From here on COPY is so much cheaper that its own messages are worth it.
-_COPY_ROWS_MIN = 64
+_COPY_ROWS_MIN = 512
 
 
 def _array_of(column: Any) -> TypeEngine[Any]:
