@@ -78,9 +78,9 @@ def _wait_for_signal(*signals: signal.Signals) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
 
+    signal.set_wakeup_fd(waker)  # first: a signal that finds only a handler would wake nobody
     for each in signals:
         signal.signal(each, restore)
-    signal.set_wakeup_fd(waker)
     os.read(woken, 1)
 
 

@@ -1,6 +1,8 @@
 """SIGTERM: calls under way are answered, new ones turned away, and the exit code is 0."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -130,3 +132,28 @@ def test_a_drain_under_load_leaves_no_answer_open(
         Deployment(server, database_url, tmp_path).survive(
             clients, drain_and_start_again, rounds=scaled(1), seed=11
         )
+
+
+_SIGNALLED_AT_ONCE = """
+import os, signal
+from wallet_service import workers
+
+install = signal.signal
+
+def install_and_be_signalled(number, handler):
+    install(number, handler)
+    if handler is not signal.SIG_DFL:
+        os.kill(os.getpid(), number)
+
+signal.signal = install_and_be_signalled
+workers._wait_for_signal(signal.SIGTERM)
+print("woken")
+"""
+
+
+def test_a_signal_that_comes_as_soon_as_it_is_handled_is_not_lost() -> None:
+    command = [sys.executable, "-c", _SIGNALLED_AT_ONCE]
+
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+    assert finished.stdout == "woken\n"
