@@ -115,11 +115,13 @@ class WalletServer:
 
     def _add_services(self) -> None:
         _check_policies()
-        engine = _engine(self._settings, self._database)
+        engine = _engine(self._settings, self._database, self._pool)
         self._sweeper = Sweeper(engine, self._database)
         decoder = Decoder(self._settings.currency)
         balances = Combiner(
-            functools.partial(read_balances, self._database), batch_max=self._settings.batch_max
+            functools.partial(read_balances, self._database),
+            batch_max=self._settings.batch_max,
+            is_busy=self._pool.is_shared,
         )
         servicer = WalletServicer(
             engine,
@@ -229,11 +231,11 @@ def open_from(settings: Settings) -> Database:
         raise SettingsError(f"WALLET_DATABASE_URL: {error}") from error
 
 
-def _engine(settings: Settings, database: Database) -> GroupCommit:
+def _engine(settings: Settings, database: Database, pool: CountingPool) -> GroupCommit:
     rules = Rules(open_on_credit=settings.open_on_credit)
     execute = functools.partial(execute_batch, database, rules=rules)
     run_batch = functools.partial(settle, execute, timeout_s=settings.batch_timeout_ms / 1000)
-    return GroupCommit(run_batch, batch_max=settings.batch_max)
+    return GroupCommit(run_batch, batch_max=settings.batch_max, is_busy=pool.is_shared)
 
 
 def _check_policies() -> None:

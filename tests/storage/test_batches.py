@@ -1,6 +1,8 @@
 """One batch through the database: what was decided is what is stored, all of it or nothing."""
 
 import contextlib
+import functools
+import gc
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from wallet_service.engine import execute
 from wallet_service.engine.execute import Result, Submission, execute_batch
+from wallet_service.engine.retry import settle
 from wallet_service.ledger.books import Outcome, Rules, State
 from wallet_service.ledger.commands import (
     AccountKey,
@@ -319,3 +322,15 @@ def test_a_batch_is_of_the_time_at_which_it_had_its_locks(
 
     assert steps == ["locked", "asked the time"]
     assert paid.transaction.created_at == now_us()
+
+
+def test_a_batch_is_freed_without_the_garbage_collector(database: Database) -> None:
+    carry_out = functools.partial(execute_batch, database, rules=Rules())
+    gc.disable()
+    try:
+        settle(carry_out, [Submission([_deposit("alice", request_id="freed")])], timeout_s=5)
+        alive = [each for each in gc.get_objects() if type(each) is Deposit]
+    finally:
+        gc.enable()
+
+    assert "freed" not in [each.request_id for each in alive]

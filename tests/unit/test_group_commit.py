@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from harness.patience import eventually
 
 from wallet_service.engine.execute import Result, Submission
 from wallet_service.engine.group_commit import GroupCommit
+from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.errors import DeadlineExceeded
 
 THREADS = 32
@@ -86,6 +87,28 @@ def test_commands_submitted_together_are_run_in_one_batch_and_answered_in_order(
 
     assert answers == [answer_to(command) for command in commands]
     assert gate.batches == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize(("batch_max", "batches"), [(10, [["0", "1"]]), (1, [["0"], ["1"]])])
+def test_a_leader_lets_others_come_in_where_some_are_about_to(
+    batch_max: int, batches: list[list[str]]
+) -> None:
+    gate = Gate()
+    gate.open()
+    with Crowd(gate, batch_max=batch_max) as crowd:
+        others: list[Future[Outcome]] = []
+
+        def one_comes() -> bool:
+            others.extend(crowd.gather("1"))
+            return True
+
+        crowd.engine._combiner._is_busy = one_comes
+        first = crowd.submit("0")
+
+        assert request_id_of(first) == "0"
+        others = others or [crowd.submit("1")]
+        assert request_id_of(others[0]) == "1"
+    assert gate.batches == batches
 
 
 def test_a_command_whose_time_is_over_is_dropped_unrun() -> None:

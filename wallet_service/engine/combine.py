@@ -55,13 +55,20 @@ class Combiner(Generic[_Request, _Result]):
             raises is everybody's answer.
 
         batch_max: Size from which on a batch is full.
+
+        is_busy: Tells whether others are about to ask.
     """
 
     def __init__(
-        self, run_batch: Callable[[Sequence[_Request]], Sequence[_Result]], *, batch_max: int
+        self,
+        run_batch: Callable[[Sequence[_Request]], Sequence[_Result]],
+        *,
+        batch_max: int,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self._run_batch = run_batch
         self._batch_max = batch_max
+        self._is_busy = is_busy
         self._mutex = threading.Lock()
         self._pending: deque[_Call[_Request, _Result]] = deque()
         self._has_leader = False
@@ -100,6 +107,8 @@ class Combiner(Generic[_Request, _Result]):
             self._has_leader = True
         if not call.leads:
             self._wait(call)
+        elif self._batch_max > 1 and self._is_busy():
+            time.sleep(0)  # no batch was under way that others could gather behind: let them come
         if call.leads:
             self._lead(call)
         answered = call.answer  # read once: a leader may still answer a caller who gave up

@@ -24,6 +24,10 @@ class CountingPool(ThreadPoolExecutor):
         self._mutex = threading.Lock()
         self.unfinished = 0
 
+    def is_shared(self) -> bool:
+        """Tell whether more than one task is under way or queued."""
+        return self.unfinished > 1
+
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Queue a task."""
         with self._mutex:
