@@ -74,7 +74,7 @@ def _wait_for_signal(*signals: signal.Signals) -> None:
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
 
-    def restore(_number: int, _frame: object) -> None:
+    def restore(*_: object) -> None:
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
 
@@ -82,6 +82,7 @@ def _wait_for_signal(*signals: signal.Signals) -> None:
     for each in signals:
         signal.signal(each, restore)
     os.read(woken, 1)
+    restore()  # again: a signal may have come before the last handler was in place
 
 
 @retry(

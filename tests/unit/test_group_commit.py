@@ -90,19 +90,18 @@ def test_commands_submitted_together_are_run_in_one_batch_and_answered_in_order(
 
 
 @pytest.mark.parametrize(("batch_max", "batches"), [(10, [["0", "1"]]), (1, [["0"], ["1"]])])
-def test_a_leader_lets_others_come_in_where_some_are_about_to(
+def test_a_leader_asks_whether_others_may_come_before_it_takes_what_is_there(
     batch_max: int, batches: list[list[str]]
 ) -> None:
+    others: list[Future[Outcome]] = []
+
+    def one_comes() -> bool:
+        others.extend(crowd.gather("1"))
+        return True
+
     gate = Gate()
     gate.open()
-    with Crowd(gate, batch_max=batch_max) as crowd:
-        others: list[Future[Outcome]] = []
-
-        def one_comes() -> bool:
-            others.extend(crowd.gather("1"))
-            return True
-
-        crowd.engine._combiner._is_busy = one_comes
+    with Crowd(gate, batch_max=batch_max, is_busy=one_comes) as crowd:
         first = crowd.submit("0")
 
         assert request_id_of(first) == "0"

@@ -6,6 +6,7 @@ import pytest
 from harness.batches import answer_all, request_ids_in
 from harness.commands import deposit
 
+from wallet_service.engine import retry
 from wallet_service.engine.execute import Result, Submission
 from wallet_service.engine.retry import WHOLE_BATCH_ATTEMPTS_MAX, Execute, settle
 from wallet_service.ledger.books import Outcome
@@ -102,6 +103,22 @@ def test_a_batch_is_run_again_whole_until_it_commits(size: int, errors: list[Exc
     whole = [str(number) for number in range(size)]
     assert names(results) == whole
     assert execute.parts == [whole] * (len(errors) + 1)
+
+
+def test_however_often_a_batch_is_run_again_the_waits_stay_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(retry.time, "sleep", waits.append)
+    tries = 2000
+    execute = Executions(failing_first(*[ConnectionLost("gone")] * tries))
+
+    results = settle_singles(execute, 1, timeout_s=LONG_S)
+
+    assert names(results) == ["0"]
+    assert len(waits) == tries
+    assert waits[0] <= 0.005
+    assert 0.005 < max(waits) <= 0.25
 
 
 @pytest.mark.parametrize("poison", range(9))

@@ -56,7 +56,7 @@ class Combiner(Generic[_Request, _Result]):
 
         batch_max: Size from which on a batch is full.
 
-        is_busy: Tells whether others are about to ask.
+        is_busy: Tells whether others may be about to ask.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class GroupCommit:
 
         batch_max: Commands after which a batch is full; 1 switches grouping off.
 
-        is_busy: Tells whether others are about to submit.
+        is_busy: Tells whether others may be about to submit.
     """
 
     def __init__(

@@ -102,6 +102,7 @@ def _attempt(
 ) -> list[list[Result]]:
     """Run one part with full jitter between tries; raise the public error once it is no use."""
     submissions = [batch[index] for index in part.indexes]
+    wait_max_s = _WAIT_FIRST_S
     while True:
         try:
             return execute(submissions, skip_busy=part.skips_busy)
@@ -115,5 +116,5 @@ def _attempt(
             may_split = is_rolled_back and len(submissions) > 1
             if time.monotonic() >= deadline or (may_split and part.attempts >= part.attempts_max):
                 raise (Contention if is_rolled_back else DatabaseUnavailable) from error
-        wait_max_s = min(_WAIT_MAX_S, _WAIT_FIRST_S * 2 ** (part.attempts - 1))
         time.sleep(random.uniform(0, wait_max_s))  # noqa: S311 (no secret)
+        wait_max_s = min(2 * wait_max_s, _WAIT_MAX_S)

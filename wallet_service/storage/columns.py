@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Table
+from sqlalchemy import JSON, Column, Table
 
 #: Values by column, all columns of one length.
 Columns = dict[Column[Any], Sequence[Any]]
@@ -19,5 +19,11 @@ def filled_columns(table: Table, rows: Sequence[tuple[Any, ...]]) -> Columns:
     return {
         column: values
         for column, values in by_column(table.columns, rows).items()
-        if not column.nullable or any(values)
+        if not column.nullable or _has_values(column, values)
     }
+
+
+def _has_values(column: Column[Any], values: Sequence[Any]) -> bool:
+    if isinstance(column.type, JSON):
+        return any(values)  # an empty object is stored as null
+    return values.count(None) < len(values)

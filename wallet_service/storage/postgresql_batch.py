@@ -46,6 +46,21 @@ def _array_of(column: Any) -> TypeEngine[Any]:
     return ARRAY(Text if isinstance(column.type, Text) else column.type)
 
 
+#: Columns of refusals, holds, reversals and conditions. Where one of them has values, all columns
+#: are written: their combinations would be too many statements to prepare.
+_SELDOM = {
+    transactions.c[name]
+    for name in (
+        "refusal_reason",
+        "refusal_values",
+        "hold_id",
+        "reversal_of",
+        "digest",
+        "arguments",
+    )
+}
+
+
 @functools.cache
 def _insert(table: Table, columns: tuple[Column[Any], ...]) -> Prepared:
     """Prepare the insert of rows that are given as arrays by column."""
@@ -156,6 +171,8 @@ def write(connection: Connection, last: LastRows) -> list[Statement]:
             insert_rows(connection, table, rows)
         elif rows:
             columns = filled_columns(table, rows)
+            if not _SELDOM.isdisjoint(columns):
+                columns = by_column(table.columns, rows)
             statements.append(_insert(table, tuple(columns)).bind(arrays(columns)))
     return statements
 

@@ -67,4 +67,4 @@ def driver_cursor(connection: Connection, what: str) -> Iterator[Cursor]:
         with driver_connection.cursor() as cursor:
             yield cursor
     except psycopg2.Error as error:
-        raise DBAPIError(what, None, error) from error
+        raise DBAPIError.instance(what, None, error, psycopg2.Error) from error

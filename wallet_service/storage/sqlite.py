@@ -78,20 +78,20 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
     )
     for engine in (writer, reader):
         event.listen(engine, "connect", _set_up)
+    event.listen(writer, "connect", _keep_undo_in_memory)
     event.listen(writer, "begin", _begin_immediate)
     return writer, reader
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver shall not begin transactions of its own
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        # What would undo one failed statement of many is not for the disk: nothing survives by it.
-        "temp_store = MEMORY",
-    ):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _keep_undo_in_memory(connection: sqlite3.Connection, _record: object) -> None:
+    """Keep from the disk what would undo a statement of many rows: nothing survives by it."""
+    connection.execute("PRAGMA temp_store = MEMORY")  # not for readers: theirs sort whole tables
 
 
 def _begin_immediate(connection: Connection) -> None:
