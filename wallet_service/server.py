@@ -115,7 +115,7 @@ class WalletServer:
 
     def _add_services(self) -> None:
         _check_policies()
-        engine = _engine(self._settings, self._database, self._pool)
+        engine = _engine(self._settings, self._database)
         self._sweeper = Sweeper(engine, self._database)
         decoder = Decoder(self._settings.currency)
         balances = Combiner(
@@ -231,11 +231,11 @@ def open_from(settings: Settings) -> Database:
         raise SettingsError(f"WALLET_DATABASE_URL: {error}") from error
 
 
-def _engine(settings: Settings, database: Database, pool: CountingPool) -> GroupCommit:
+def _engine(settings: Settings, database: Database) -> GroupCommit:
     rules = Rules(open_on_credit=settings.open_on_credit)
     execute = functools.partial(execute_batch, database, rules=rules)
     run_batch = functools.partial(settle, execute, timeout_s=settings.batch_timeout_ms / 1000)
-    return GroupCommit(run_batch, batch_max=settings.batch_max, is_busy=pool.is_shared)
+    return GroupCommit(run_batch, batch_max=settings.batch_max)
 
 
 def _check_policies() -> None:

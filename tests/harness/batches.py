@@ -77,10 +77,8 @@ class Gate:
 class Crowd:
     """Threads that submit, and how many of their commands wait."""
 
-    def __init__(
-        self, gate: Gate, batch_max: int, is_busy: Callable[[], bool] = lambda: False
-    ) -> None:
-        self.engine = GroupCommit(gate, batch_max=batch_max, is_busy=is_busy)
+    def __init__(self, gate: Gate, batch_max: int) -> None:
+        self.engine = GroupCommit(gate, batch_max=batch_max)
         self._pool = ThreadPoolExecutor(_THREADS)
 
     def __enter__(self) -> Self:

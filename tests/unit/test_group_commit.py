@@ -24,9 +24,9 @@ from harness.batches import (
 from harness.commands import deposit
 from harness.patience import eventually
 
+from wallet_service.engine.combine import Combiner
 from wallet_service.engine.execute import Result, Submission
 from wallet_service.engine.group_commit import GroupCommit
-from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.errors import DeadlineExceeded
 
 THREADS = 32
@@ -93,21 +93,27 @@ def test_commands_submitted_together_are_run_in_one_batch_and_answered_in_order(
 def test_a_leader_asks_whether_others_may_come_before_it_takes_what_is_there(
     batch_max: int, batches: list[list[str]]
 ) -> None:
-    others: list[Future[Outcome]] = []
+    run: list[list[str]] = []
+    others: list[Future[str]] = []
+
+    def echo(names: Sequence[str]) -> Sequence[str]:
+        run.append(list(names))
+        return names
+
+    def ask(name: str) -> str:
+        return combiner.ask(lambda: name, lambda answer: answer, deadline=in_time())
 
     def one_comes() -> bool:
-        others.extend(crowd.gather("1"))
+        others.append(pool.submit(ask, "1"))
+        eventually(lambda: len(combiner._pending) == 2)
         return True
 
-    gate = Gate()
-    gate.open()
-    with Crowd(gate, batch_max=batch_max, is_busy=one_comes) as crowd:
-        first = crowd.submit("0")
-
-        assert request_id_of(first) == "0"
-        others = others or [crowd.submit("1")]
-        assert request_id_of(others[0]) == "1"
-    assert gate.batches == batches
+    combiner: Combiner[str, str] = Combiner(echo, batch_max=batch_max, is_busy=one_comes)
+    with ThreadPoolExecutor(1) as pool:
+        assert ask("0") == "0"
+        others = others or [pool.submit(ask, "1")]
+        assert others[0].result(SOON_S) == "1"
+    assert run == batches
 
 
 def test_a_command_whose_time_is_over_is_dropped_unrun() -> None:

@@ -26,15 +26,11 @@ class GroupCommit:
         run_batch: Answers some commands in order; runs on a submitting thread, one at a time.
 
         batch_max: Commands after which a batch is full; 1 switches grouping off.
-
-        is_busy: Tells whether others may be about to submit.
     """
 
-    def __init__(
-        self, run_batch: RunBatch, *, batch_max: int, is_busy: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, run_batch: RunBatch, *, batch_max: int) -> None:
         self._combiner: Combiner[Submission, list[Result]] = Combiner(
-            run_batch, batch_max=batch_max, is_busy=is_busy
+            run_batch, batch_max=batch_max
         )
 
     def submit(
