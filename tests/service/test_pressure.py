@@ -173,7 +173,7 @@ def waits_for_a_lock(database_url: str) -> bool:
 
 @pytest.mark.parametrize("neighbours", [1, 16])
 def test_a_locked_account_fails_alone(postgres_url: str, tmp_path: Path, neighbours: int) -> None:
-    limits = {"lock_timeout_ms": 100, "batch_timeout_ms": 1000, "threads": 32}
+    limits = {"lock_timeout_ms": 1000, "batch_timeout_ms": 2000, "threads": 32}
     others = [f"user-{number}" for number in range(neighbours)]
     with (
         serving(postgres_url, tmp_path, **limits) as wallet,
