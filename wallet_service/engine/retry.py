@@ -44,7 +44,6 @@ class _Part:
 
     indexes: list[int]
     attempts_max: int = 1
-    attempts: int = 0
     is_in_doubt: bool = False
     skips_busy: bool = False
 
@@ -100,8 +99,13 @@ def _certain(error: Exception, part: _Part) -> Exception:
 def _attempt(
     execute: Execute, batch: Sequence[Submission], part: _Part, deadline: float
 ) -> list[list[Result]]:
-    """Run one part with full jitter between tries; raise the public error once it is no use."""
+    """
+    Run one part with full jitter between tries; raise the public error once it is no use.
+
+    A loop, not a library's: that one's closures would keep each batch in a reference cycle.
+    """
     submissions = [batch[index] for index in part.indexes]
+    attempts = 0
     wait_max_s = _WAIT_FIRST_S
     while True:
         try:
@@ -111,10 +115,10 @@ def _attempt(
             part.is_in_doubt = part.is_in_doubt or isinstance(error, CommitInDoubt)
             # Once was enough to wait for: now whoever needs a busy account stands aside.
             part.skips_busy = part.skips_busy or isinstance(error, AccountsBusy)
-            part.attempts += 1
+            attempts += 1
             is_rolled_back = isinstance(error, RolledBack)
             may_split = is_rolled_back and len(submissions) > 1
-            if time.monotonic() >= deadline or (may_split and part.attempts >= part.attempts_max):
+            if time.monotonic() >= deadline or (may_split and attempts >= part.attempts_max):
                 raise (Contention if is_rolled_back else DatabaseUnavailable) from error
         time.sleep(random.uniform(0, wait_max_s))  # noqa: S311 (no secret)
         wait_max_s = min(2 * wait_max_s, _WAIT_MAX_S)
