@@ -1,7 +1,8 @@
 """Batches: many requests of the other methods in one call, and what became of each."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
@@ -32,6 +33,11 @@ from wallet_service.transport.decode import Decoder
 from wallet_service.transport.status import status_of
 
 OPERATIONS_MAX = 1000
+#: Batches above this size are read and answered in turns of so many operations.
+_TURNS_FROM = 256
+_TURN = 32
+
+_Item = TypeVar("_Item")
 
 _NAMES: dict[type[Command], str] = {
     Deposit: "deposit",
@@ -72,7 +78,7 @@ def submission_of(
     }
     commands: list[Command] = []
     seen: set[str] = set()
-    for index, operation in enumerate(request.operations):
+    for index, operation in _in_turns(request.operations):
         name = operation.WhichOneof("request")
         if name is None:
             violation = Violation(f"operations[{index}]", "must be one of the requests")
@@ -90,6 +96,18 @@ def submission_of(
         seen.add(command.request_id)
         commands.append(command)
     return Submission(commands, is_atomic=request.atomic)
+
+
+def _in_turns(items: Sequence[_Item]) -> Iterator[tuple[int, _Item]]:
+    """
+    Yield the items, numbered, giving way to other threads between turns where there are many.
+
+    Who comes back from the database with another batch's accounts locked shall not wait for all.
+    """
+    for index, item in enumerate(items):
+        if len(items) > _TURNS_FROM and index % _TURN == _TURN - 1:
+            time.sleep(0)
+        yield index, item
 
 
 def _misfit(command: Command, prefix: str) -> ValidationFailed:
@@ -112,7 +130,7 @@ def response_of(
         for index, result in enumerate(results):
             _raise_for_batch(index, result, submission.commands)
     response = ExecuteBatchResponse()
-    for index, (command, result) in enumerate(zip(submission.commands, results, strict=True)):
+    for index, (command, result) in _in_turns(list(zip(submission.commands, results, strict=True))):
         message = response.results.add()
         if isinstance(result, Outcome):
             _fill_result(message, command, result, caller)
