@@ -20,9 +20,10 @@ from harness.commands import (
     withdraw,
 )
 
+from wallet_service.ledger.atomic import decide_atomic
 from wallet_service.ledger.books import Books, Outcome
 from wallet_service.ledger.commands import Command
-from wallet_service.ledger.decide import decide, decide_atomic
+from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.ledger.ids import transaction_id
 

@@ -23,9 +23,10 @@ from harness.ledger_model import Ask, Model, ask_of, hash_of_line
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from wallet_service.ledger.atomic import decide_atomic
 from wallet_service.ledger.books import Books, Outcome
 from wallet_service.ledger.commands import Command
-from wallet_service.ledger.decide import decide, decide_atomic
+from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import RequestIdReused, WalletError
 from wallet_service.ledger.ids import transaction_id
 

@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from wallet_service.ledger.atomic import decide_atomic
 from wallet_service.ledger.books import Books, Outcome, Rules
 from wallet_service.ledger.commands import Command
-from wallet_service.ledger.decide import decide, decide_atomic
+from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import WalletError
 from wallet_service.storage.database import Database
 from wallet_service.storage.load import load_books

@@ -15,7 +15,13 @@ from typing import Protocol
 import structlog
 
 from wallet_service.engine.execute import Result, Submission
-from wallet_service.ledger.errors import Contention, DatabaseUnavailable, OutcomeUnknown
+from wallet_service.ledger.errors import (
+    Contention,
+    DatabaseUnavailable,
+    LedgerCorrupt,
+    OutcomeUnknown,
+    WalletError,
+)
 from wallet_service.storage.database import AccountsBusy, BatchFailed, CommitInDoubt, RolledBack
 
 
@@ -82,18 +88,28 @@ def settle(
             if may_split and not isinstance(error, DatabaseUnavailable):
                 parts += part.halves()
                 continue
-            certain = _certain(error, part)
-            answers = [[certain] * len(batch[index].commands) for index in part.indexes]
+            if isinstance(error, LedgerCorrupt):
+                _log.error("ledger_corrupt", exc_info=error)
+            elif part.is_in_doubt and not isinstance(error, WalletError):
+                _log.error("fault_while_in_doubt", exc_info=error)
+            answers = [[error] * len(batch[index].commands) for index in part.indexes]
+        if part.is_in_doubt:
+            answers = [list(map(_certain, each)) for each in answers]
         results.update(zip(part.indexes, answers, strict=True))
     return [results[index] for index in range(len(batch))]
 
 
-def _certain(error: Exception, part: _Part) -> Exception:
-    """Tell no more than is known: what may have been written has not failed."""
-    if not part.is_in_doubt:
-        return error
-    _log.error("fault_while_in_doubt", exc_info=error)
-    return OutcomeUnknown()
+def _certain(result: Result) -> Result:
+    """
+    Tell no more than is known of what may have been written: it has not failed.
+
+    Its own COMMIT, still under way, may be what keeps its accounts busy. What is wrong with the
+    request itself was so at the first try.
+    """
+    is_decided = isinstance(result, WalletError) and not isinstance(
+        result, Contention | DatabaseUnavailable
+    )
+    return OutcomeUnknown() if isinstance(result, Exception) and not is_decided else result
 
 
 def _attempt(

@@ -8,18 +8,19 @@ used.
 
 import threading
 import time
+from collections.abc import Sequence
 
 import structlog
 
 from wallet_service.engine.execute import Submission
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.ledger.commands import SYSTEM, ExpireHold
-from wallet_service.ledger.errors import WalletError
+from wallet_service.ledger.errors import HoldNotDue
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import read_due_holds
 
 INTERVAL_S = 0.5
-_HOLDS_PER_SWEEP = 200
+_HOLDS_AT_ONCE = 200
 _DEADLINE_S = 30.0
 
 _log = structlog.get_logger()
@@ -53,20 +54,34 @@ class Sweeper:
     def _run(self) -> None:
         while not self._stopping.wait(INTERVAL_S):
             try:
-                while self.sweep() == _HOLDS_PER_SWEEP and not self._stopping.is_set():
-                    pass
-            except WalletError as error:
+                self._sweep()
+            except Exception as error:  # noqa: BLE001 (whatever it is, it may be over next time)
                 _log.warning("holds_not_swept", cause=repr(error))
 
-    def sweep(self) -> int:
-        """Release what is due, up to a bound; return how many holds were due."""
+    def _sweep(self) -> None:
+        """Release all that is due; what cannot be released does not keep the rest waiting."""
         now = time.time_ns() // 1000
-        due = read_due_holds(self._database, now, row_limit=_HOLDS_PER_SWEEP)
-        if due:
-            commands = [
-                ExpireHold(caller=SYSTEM, request_id=f"expire/{hold_id}", hold_id=hold_id)
-                for hold_id in due
-            ]
-            deadline = time.monotonic() + _DEADLINE_S
-            self._engine.submit_all(Submission(commands), deadline=deadline)
-        return len(due)
+        after = 0
+        while not self._stopping.is_set():
+            due = read_due_holds(self._database, now, after=after, row_limit=_HOLDS_AT_ONCE)
+            if due:
+                self._release([hold_id for _, hold_id in due])
+            if len(due) < _HOLDS_AT_ONCE:
+                return
+            after, _ = due[-1]  # more that expired with it are found by the next sweep
+
+    def _release(self, hold_ids: Sequence[str]) -> None:
+        commands = [
+            ExpireHold(caller=SYSTEM, request_id=f"expire/{hold_id}", hold_id=hold_id)
+            for hold_id in hold_ids
+        ]
+        deadline = time.monotonic() + _DEADLINE_S
+        results = self._engine.submit_all(Submission(commands), deadline=deadline)
+        failures = [
+            result
+            for result in results
+            # Somebody resolved it meanwhile, or this clock is ahead of the batch's.
+            if isinstance(result, Exception) and not isinstance(result, HoldNotDue)
+        ]
+        if failures:
+            _log.warning("holds_not_swept", holds=len(failures), cause=repr(failures[0]))

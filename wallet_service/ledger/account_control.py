@@ -26,7 +26,10 @@ def decide_open_account(books: Books, command: OpenAccount) -> Outcome:
     if not books.is_open(command.target):
         account.updated_at = books.now
         books.keep(account)
-    return note(books, command, movement, changes={"after": _settings(account)})
+    created_at = max(books.now, account.updated_at)  # never before what it shows
+    return note(
+        books, command, movement, changes={"after": _settings(account)}, created_at=created_at
+    )
 
 
 def decide_update_account(books: Books, command: UpdateAccount) -> Outcome:

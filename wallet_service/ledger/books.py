@@ -280,8 +280,8 @@ class Books:
 
     def adopt(self, trial: "Books") -> None:
         """Make everything that a trial decided these books' own."""
-        for account in trial.changed.values():
-            self.keep(account)
+        self.accounts.update(trial.changed)
+        self.changed.update(trial.changed)
         self.changed_settings |= trial.changed_settings
         for hold in trial.changed_holds.values():
             self.keep_hold(hold)

@@ -5,7 +5,6 @@ Each `decide_*` checks first, in the order of `refusals`, and only then changes 
 last check it cannot fail. Nothing here knows a database, a clock or a network.
 """
 
-from collections.abc import Sequence
 from typing import assert_never
 
 from wallet_service.ledger.account_control import (
@@ -13,7 +12,7 @@ from wallet_service.ledger.account_control import (
     decide_open_account,
     decide_update_account,
 )
-from wallet_service.ledger.books import EXTERNAL, Account, Books, Outcome, State, Transaction
+from wallet_service.ledger.books import EXTERNAL, Account, Books, Outcome, Transaction
 from wallet_service.ledger.commands import (
     AccountKey,
     CaptureHold,
@@ -21,7 +20,6 @@ from wallet_service.ledger.commands import (
     CreateHold,
     Deposit,
     ExpireHold,
-    HoldCommand,
     OpenAccount,
     ReverseTransaction,
     Transfer,
@@ -30,13 +28,12 @@ from wallet_service.ledger.commands import (
     Withdraw,
     accounts_of,
 )
-from wallet_service.ledger.errors import BatchRefused, RequestIdReused, WalletError
+from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.ledger.holds import (
     decide_capture_hold,
     decide_create_hold,
     decide_expire_hold,
     decide_void_hold,
-    hold_movement,
 )
 from wallet_service.ledger.post import Movement, post, refuse
 from wallet_service.ledger.refusals import (
@@ -50,7 +47,7 @@ from wallet_service.ledger.refusals import (
     limit_exceeded,
     spending_overflow,
 )
-from wallet_service.ledger.reversals import decide_reverse_transaction, reversal_movement
+from wallet_service.ledger.reversals import decide_reverse_transaction
 
 
 def decide(books: Books, command: Command) -> Outcome:
@@ -79,81 +76,6 @@ def decide(books: Books, command: Command) -> Outcome:
     if command.validate_only:
         return _dispatch(books.trial(), command)
     return _dispatch(books, command)
-
-
-def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
-    """
-    Decide commands so that all of them are posted or none.
-
-    Where one is refused nothing moves, and every request id is bound to that: the refused one's to
-    its own reason, the others' to `BatchRefused`.
-
-    Args:
-        books: Changed in place as by `decide`.
-
-        commands: Their transaction ids differ.
-
-    Raises:
-        RequestIdReused: Some of the ids were used before and some were not, or with other content.
-
-        NotAllowed, InvalidRequest: As `decide`.
-    """
-    _check_replay(books, commands)
-    trial = books.trial()
-    outcomes = []
-    for index, command in enumerate(commands):
-        try:
-            outcome = decide(trial, command)
-        except WalletError as error:
-            error.values["failed_index"] = index
-            raise
-        outcomes.append(outcome)
-        refusal = outcome.transaction.refusal
-        if refusal and not outcome.is_replayed:
-            batch_refused = BatchRefused(failed_index=index, failed_reason=refusal.reason)
-            return [
-                books.record(outcome) if each is command else _bind(books, each, batch_refused)
-                for each in commands
-            ]
-    books.adopt(trial)
-    return outcomes
-
-
-def _check_replay(books: Books, commands: Sequence[Command]) -> None:
-    """Raise unless a batch's ids are all new, or were used together in one atomic batch."""
-    known = [
-        books.outcomes[command.transaction_id].transaction
-        for command in commands
-        if command.transaction_id in books.outcomes
-    ]
-    reasons = [record.refusal_reason for record in known if record.state == State.REFUSED]
-    was_posted = not reasons
-    was_refused = (
-        len(reasons) == len(known) and reasons.count(BatchRefused.reason) == len(known) - 1
-    )
-    if known and not (len(known) == len(commands) and (was_posted or was_refused)):
-        raise RequestIdReused(fields="operations", transaction_id=known[0].transaction_id)
-
-
-def _bind(books: Books, command: Command, refusal: BatchRefused) -> Outcome:
-    """Bind a request id of a refused batch to the batch's refusal."""
-    return refuse(books, command, _movement_of(books, command), refusal)
-
-
-def _movement_of(books: Books, command: Command) -> Movement:
-    """Tell what a command that was not decided is about, as far as is known before it is."""
-    if isinstance(command, HoldCommand):
-        return hold_movement(books, command)
-    if isinstance(command, ReverseTransaction):
-        return reversal_movement(books, command)
-    source: AccountKey | None = getattr(command, "source", None)
-    target: AccountKey | None = getattr(command, "target", None)
-    return Movement(
-        source_user_id=source and source.user_id,
-        target_user_id=target and target.user_id,
-        currency_code=accounts_of(command)[0].currency_code,
-        amount_minor=getattr(command, "amount_minor", 0),
-    )
 
 
 def _dispatch(books: Books, command: Command) -> Outcome:  # noqa: C901, PLR0911 (a case each)

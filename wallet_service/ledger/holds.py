@@ -34,6 +34,7 @@ from wallet_service.ledger.refusals import (
     debit_blocked,
     funds_short,
     hold_over,
+    holds_overflow,
     is_due,
     limit_exceeded,
     spending_overflow,
@@ -73,6 +74,7 @@ def decide_create_hold(books: Books, command: CreateHold) -> Outcome:
         )
         or limit_exceeded(books, source, amount_minor)
         or funds_short(source, amount_minor)
+        or holds_overflow(source, amount_minor)
     )
     if refusal:
         return refuse(books, command, movement, refusal)

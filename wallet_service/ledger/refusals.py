@@ -151,6 +151,11 @@ def spending_overflow(account: Account, amount_minor: int) -> Refusal | None:
     return _above_limit(account, account.outflow_minor + amount_minor)
 
 
+def holds_overflow(account: Account, amount_minor: int) -> Refusal | None:
+    """Refuse to reserve more than can be counted: an overdraft may allow twice that."""
+    return _above_limit(account, account.held_minor + amount_minor)
+
+
 def balance_overflow(account: Account, amount_minor: int) -> Refusal | None:
     """Refuse to bring an account above what can be stored."""
     return _above_limit(account, account.posted_minor + amount_minor)

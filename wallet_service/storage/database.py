@@ -10,14 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
+from wallet_service.ledger.errors import DatabaseUnavailable, LedgerCorrupt, Overloaded
 from wallet_service.storage import postgresql, sqlite
 from wallet_service.storage.dialect import Dialect, LastRows, Limits, UnsafeDatabase
 
 _Found = TypeVar("_Found")
+
+#: Marks connections that lay in the pool.
+_WAS_IDLE = "was_idle"
 
 
 class BatchFailed(Exception):
@@ -78,6 +82,8 @@ class Database:
         Raises:
             BatchFailed: One of its kinds; the block may be run again.
 
+            LedgerCorrupt: What is stored contradicts the accounts that were locked.
+
             DBAPIError: The statement itself is wrong or forbidden; running again will not help.
         """
         transaction = None
@@ -90,6 +96,9 @@ class Database:
                     if not transaction.is_committed:
                         connection.invalidate()  # its state is not to be guessed
         except DBAPIError as error:
+            if self.dialect.was_contradicted(error):
+                problem = "the next line of an account is there already"
+                raise LedgerCorrupt(row="entries", problem=problem) from error
             is_committing = transaction is not None and transaction.is_committing
             failure = self._failure(error, is_committing=is_committing)
             if failure is None:
@@ -127,31 +136,30 @@ class Database:
 
             Overloaded: All reading connections stayed busy.
         """
-        try:
-            return self._look(look)
-        except ConnectionLost:
-            # Idle connections do not survive their server; a new one tells whether it is back.
-            self.reader.dispose()
-        try:
-            return self._look(look)
-        except ConnectionLost as error:
-            raise DatabaseUnavailable from error
-
-    def _look(self, look: Callable[[Connection], _Found]) -> _Found:
-        try:
-            with self.reader.connect() as connection:
-                try:
-                    return look(connection)
-                except DBAPIError:
-                    connection.invalidate()  # nobody else shall find a broken one in the pool
+        while True:
+            try:
+                with self.reader.connect() as connection:
+                    # Idle connections do not survive their server; a new one tells whether it is
+                    # back. Each that fails is dropped, so this comes to an end.
+                    was_idle = _WAS_IDLE in connection.info
+                    try:
+                        return look(connection)
+                    except DBAPIError as error:
+                        connection.invalidate()  # nobody else shall find it broken in the pool
+                        if was_idle and self._is_gone(error):
+                            continue
+                        raise
+            except PoolTimeoutError as error:
+                raise Overloaded from error
+            except DBAPIError as error:
+                if self._failure(error, is_committing=False) is None:
                     raise
-        except PoolTimeoutError as error:
-            raise Overloaded from error
-        except DBAPIError as error:
-            failure = self._failure(error, is_committing=False)
-            if failure is None:
-                raise
-            raise ConnectionLost(str(error.orig)) from error
+                raise DatabaseUnavailable from error
+
+    def _is_gone(self, error: DBAPIError) -> bool:
+        """Tell whether a connection failed, rather than what was asked of it."""
+        failure = self._failure(error, is_committing=False)
+        return isinstance(failure, ConnectionLost) and not self.dialect.was_too_slow(error)
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -168,6 +176,10 @@ class Database:
         """Close all idle connections."""
         self.writer.dispose()
         self.reader.dispose()
+
+
+def _note_idle(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_WAS_IDLE] = True
 
 
 def open_database(url: str, limits: Limits | None = None) -> Database:
@@ -193,4 +205,5 @@ def open_database(url: str, limits: Limits | None = None) -> Database:
     else:
         raise UnsafeDatabase(f"{kind} is not supported: use sqlite or postgresql")
     writer, reader = dialect.create_engines(parsed, limits or Limits())
+    event.listen(reader, "checkin", _note_idle)
     return Database(dialect, writer, reader)

@@ -141,6 +141,14 @@ class Dialect(Protocol):
         """Tell whether this failed because of others and left nothing: running again may help."""
         ...
 
+    def was_contradicted(self, error: DBAPIError) -> bool:
+        """Tell whether a line was there already: nobody writes one but under its account's lock."""
+        ...
+
+    def was_too_slow(self, error: DBAPIError) -> bool:
+        """Tell whether a statement was ended at its time limit."""
+        ...
+
     def was_refused(self, error: DBAPIError) -> bool:
         """Tell whether a statement itself was refused, so that its transaction cannot commit."""
         ...

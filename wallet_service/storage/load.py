@@ -8,13 +8,11 @@ from sqlalchemy import Connection, bindparam, select, tuple_
 from wallet_service.ledger.books import Account, Books, Entry, Hold, Outcome, Rules, Transaction
 from wallet_service.ledger.commands import (
     AccountKey,
-    CaptureHold,
     Command,
-    ExpireHold,
+    HoldCommand,
     ReverseTransaction,
     SpendingLimit,
     UpdateAccount,
-    VoidHold,
     accounts_of,
 )
 from wallet_service.ledger.limits import Outflow, Window, window_start
@@ -57,20 +55,32 @@ def load_books(
     after the locks on the accounts it belongs to: they see what the locks' last owner committed.
     With `skip_busy` accounts that others hold locked are noted instead of waited for.
     """
-    keys = sorted(_named_accounts(database, connection, commands))
-    ids = {command.transaction_id for command in commands}
-    locked = database.dialect.lock_accounts(connection, keys, list(ids), skip_busy=skip_busy)
-    now = clock()  # once the locks are held: what is read later was made earlier
-    accounts = {account.key: account for account in map(account_of, locked.rows)}
+    hold_ids = {command.hold_id for command in commands if isinstance(command, HoldCommand)}
     original_ids = {
         command.original_id for command in commands if isinstance(command, ReverseTransaction)
     }
+    keys = _touched(
+        commands,
+        _load_holds(connection, hold_ids),
+        _load_transactions(database, connection, original_ids),
+    )
+    ids = {command.transaction_id for command in commands}
+    locked = database.dialect.lock_accounts(
+        connection, sorted(keys), list(ids), skip_busy=skip_busy
+    )
+    now = clock()  # once the locks are held: what is read later was made earlier
+    accounts = {account.key: account for account in map(account_of, locked.rows)}
     outcomes = load_outcomes(
         database, connection, original_ids | ids if locked.may_be_recorded else original_ids
     )
-    holds_by_id = _named_holds(connection, commands, outcomes)
-    originals = [outcomes[name].transaction for name in original_ids if name in outcomes]
-    _check_locked(set(keys), holds_by_id.values(), originals)
+    # Repeated requests show theirs as they are now, without a lock.
+    shown_ids = {hold_id for known in outcomes.values() if (hold_id := known.transaction.hold_id)}
+    holds_by_id = {hold.hold_id: hold for hold in _load_holds(connection, hold_ids | shown_ids)}
+    if hold_ids or original_ids:
+        named_holds = [holds_by_id[name] for name in hold_ids & holds_by_id.keys()]
+        originals = [outcomes[name].transaction for name in original_ids & outcomes.keys()]
+        if not _touched(commands, named_holds, originals) <= keys:
+            raise RolledBack("a hold or transaction that the batch names was made meanwhile")
     return Books(
         now=now,
         rules=rules,
@@ -83,37 +93,34 @@ def load_books(
     )
 
 
-def _check_locked(
-    locked: set[AccountKey], named_holds: Iterable[Hold], originals: Iterable[Transaction]
-) -> None:
-    """Run the batch again where what it names was made after its parties were looked up."""
-    needed = {AccountKey(hold.user_id, hold.currency_code) for hold in named_holds}
-    needed.update(key for original in originals for key in original_keys(original))
-    if not needed <= locked:
-        raise RolledBack("a hold or transaction that the batch names was made meanwhile")
-
-
 def _present(
-    database: Database, connection: Connection, keys: Sequence[AccountKey]
+    database: Database, connection: Connection, keys: Iterable[AccountKey]
 ) -> set[AccountKey]:
     """Tell which of some accounts were ever opened, locked or not."""
-    found = database.dialect.find_accounts(connection, keys) if keys else ()
+    found = database.dialect.find_accounts(connection, list(keys)) if keys else ()
     return {account_of(row).key for row in found}
 
 
-def _named_accounts(
-    database: Database, connection: Connection, commands: Sequence[Command]
+def _touched(
+    commands: Sequence[Command], named_holds: Iterable[Hold], originals: Iterable[Transaction]
 ) -> set[AccountKey]:
-    """Name all accounts to lock; holds and originals lead to theirs by their immutable parties."""
+    """
+    Name all accounts that commands may touch.
+
+    Holds and originals, stored or made in this batch, lead to theirs by their immutable parties.
+    """
     keys = {key for command in commands for key in accounts_of(command)}
     referring = [
-        command
-        for command in commands
-        if isinstance(command, CaptureHold | VoidHold | ExpireHold | ReverseTransaction)
+        command for command in commands if isinstance(command, HoldCommand | ReverseTransaction)
     ]
     if not referring:
         return keys
-    parties = _parties(database, connection, commands)
+    parties = {command.transaction_id: accounts_of(command) for command in commands}
+    for hold in named_holds:
+        sides = (hold.user_id, hold.target_user_id)
+        parties[hold.hold_id] = [AccountKey(user, hold.currency_code) for user in sides if user]
+    for transaction in originals:
+        parties[transaction.transaction_id] = original_keys(transaction)
     for command in referring:
         if isinstance(command, ReverseTransaction):
             touched = parties.get(command.original_id, [])
@@ -125,30 +132,6 @@ def _named_accounts(
         parties[command.transaction_id] = touched
         keys.update(touched)
     return keys
-
-
-def _parties(
-    database: Database, connection: Connection, commands: Sequence[Command]
-) -> dict[str, list[AccountKey]]:
-    """Find the accounts of the holds and originals that commands name, stored or in this batch."""
-    parties = {command.transaction_id: accounts_of(command) for command in commands}
-    hold_ids = {command.hold_id for command in commands if hasattr(command, "hold_id")}
-    for hold in _load_holds(connection, hold_ids):
-        sides = (hold.user_id, hold.target_user_id)
-        parties[hold.hold_id] = [AccountKey(user, hold.currency_code) for user in sides if user]
-    original_ids = {command.original_id for command in commands if hasattr(command, "original_id")}
-    for transaction in _load_transactions(database, connection, original_ids):
-        parties[transaction.transaction_id] = original_keys(transaction)
-    return parties
-
-
-def _named_holds(
-    connection: Connection, commands: Sequence[Command], outcomes: dict[str, Outcome]
-) -> dict[str, Hold]:
-    """Load the holds that commands name, and those that repeated requests made or resolved."""
-    ids = {command.hold_id for command in commands if hasattr(command, "hold_id")}
-    ids |= {hold_id for known in outcomes.values() if (hold_id := known.transaction.hold_id)}
-    return {hold.hold_id: hold for hold in _load_holds(connection, ids)}
 
 
 def _reversed_minor(connection: Connection, original_ids: set[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import errorcodes
+from psycopg2.errors import UniqueViolation
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class)
 from sqlalchemy import (
     URL,
@@ -36,7 +37,7 @@ from wallet_service.storage.postgresql_batch import (
     lock_accounts as lock_accounts,
     write as write,
 )
-from wallet_service.storage.schema import transactions
+from wallet_service.storage.schema import entries, transactions
 
 TRANSACTION_OPTIONS = {"isolation_level": "READ COMMITTED"}
 _VERSION_MIN = 14_00_00
@@ -162,6 +163,17 @@ def was_busy(error: DBAPIError) -> bool:
 def was_rolled_back(error: DBAPIError) -> bool:
     """Tell whether this failed because of others and left nothing: running again may help."""
     return _code(error) in _ROLLED_BACK
+
+
+def was_contradicted(error: DBAPIError) -> bool:
+    """Tell whether a line was there already: nobody writes one but under its account's lock."""
+    original = error.orig
+    return isinstance(original, UniqueViolation) and original.diag.table_name == entries.name
+
+
+def was_too_slow(error: DBAPIError) -> bool:
+    """Tell whether a statement was ended at its time limit."""
+    return _code(error) == errorcodes.QUERY_CANCELED
 
 
 def was_refused(error: DBAPIError) -> bool:

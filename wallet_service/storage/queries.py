@@ -18,8 +18,12 @@ _BALANCES = (
 )
 _HOLD = select(holds).where(holds.c.hold_id == bindparam("hold_id"))
 _DUE_HOLDS = (
-    select(holds.c.hold_id)
-    .where(holds.c.state == literal_column("'ACTIVE'"), holds.c.expires_at <= bindparam("now"))
+    select(holds.c.expires_at, holds.c.hold_id)
+    .where(
+        holds.c.state == literal_column("'ACTIVE'"),
+        holds.c.expires_at <= bindparam("now"),
+        holds.c.expires_at > bindparam("after"),
+    )
     .order_by(holds.c.expires_at)
     .limit(bindparam("row_limit"))
 )
@@ -61,10 +65,13 @@ def read_hold(database: Database, hold_id: str) -> Hold | None:
     return hold_of(row) if row else None
 
 
-def read_due_holds(database: Database, now: int, *, row_limit: int) -> list[str]:
-    """Return the ids of open holds whose time is over, longest over first."""
-    parameters = {"now": now, "row_limit": row_limit}
-    return list(database.read(lambda look: look.execute(_DUE_HOLDS, parameters).scalars().all()))
+def read_due_holds(
+    database: Database, now: int, *, after: int, row_limit: int
+) -> list[tuple[int, str]]:
+    """Return (expires_at, hold_id) of open holds that expired after a time, first ones first."""
+    parameters = {"now": now, "after": after, "row_limit": row_limit}
+    rows = database.read(lambda look: look.execute(_DUE_HOLDS, parameters).all())
+    return [(expires_at, hold_id) for expires_at, hold_id in rows]
 
 
 def read_sequences(database: Database, keys: Collection[AccountKey]) -> dict[AccountKey, int]:

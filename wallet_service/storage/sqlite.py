@@ -27,7 +27,7 @@ from sqlalchemy.dialects.sqlite import insert as insert
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.schema import transactions
+from wallet_service.storage.schema import entries, transactions
 from wallet_service.storage.sqlite_batch import (
     commit as commit,
     find_accounts as find_accounts,
@@ -139,6 +139,16 @@ def was_rolled_back(error: DBAPIError) -> bool:
     """Tell whether this failed because of others and left nothing: running again may help."""
     code = _code(error)
     return code in _UNIQUE or code & 0xFF in _ROLLED_BACK
+
+
+def was_contradicted(error: DBAPIError) -> bool:
+    """Tell whether a line was there already: nobody writes one but under its account's lock."""
+    return _code(error) in _UNIQUE and f" {entries.name}." in str(error.orig)
+
+
+def was_too_slow(_error: DBAPIError) -> bool:
+    """Tell whether a statement was ended at its time limit: there is none."""
+    return False
 
 
 def was_refused(error: DBAPIError) -> bool:

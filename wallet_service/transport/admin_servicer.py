@@ -1,5 +1,8 @@
 """The service accounts are kept by. Its policy asks for the scope `wallet:admin`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import grpc
 from wallet_client.v1 import types_pb2
 from wallet_client.v1.wallet_admin_service_pb2 import (
@@ -19,7 +22,12 @@ from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceSer
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.ledger.errors import AccountNotFound
+from wallet_service.ledger.errors import (
+    AccountNotFound,
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    Overloaded,
+)
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import (
     read_account,
@@ -33,6 +41,15 @@ from wallet_service.transport.listing import listing_of, page_size_of
 from wallet_service.transport.page_token import Part, make_page_token, read_page_token
 from wallet_service.transport.validation import Validation
 from wallet_service.transport.writes import carry_out
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """Say of what is read after a write no more than is known: the write is done."""
+    try:
+        yield
+    except (DatabaseUnavailable, Overloaded) as error:
+        raise OutcomeUnknown from error
 
 
 class WalletAdminServicer(WalletAdminServiceServicer):
@@ -58,7 +75,8 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         """Open an account."""
         response = OpenAccountResponse()
         key = carry_out(self._engine, self._decoder.open_account, request, response).target
-        account = read_account(self._database, key) or Account(*key)
+        with _written():
+            account = read_account(self._database, key) or Account(*key)
         response.account.CopyFrom(encode.account(account))
         return response
 
@@ -68,7 +86,9 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         """Change what an account may do."""
         response = UpdateAccountResponse()
         key = carry_out(self._engine, self._decoder.update_account, request, response).target
-        response.account.CopyFrom(encode.account(self._read(key)))
+        with _written():
+            account = self._read(key)
+        response.account.CopyFrom(encode.account(account))
         return response
 
     def GetAccount(
@@ -87,17 +107,15 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         validation.user_id("user_id", request.user_id, may_be_empty=True)
         if request.currency_code:
             validation.currency_code("currency_code", request.currency_code)
-        for index, state in enumerate(request.states):
-            validation.named(f"states[{index}]", state, types_pb2.AccountState)
+        states = validation.names("states", request.states, types_pb2.AccountState)
         validation.finish()
         listing = listing_of(request, request.user_id, request.currency_code)
         after = read_page_token(request.page_token, listing, Part.NAME, Part.NAME)
-        names = [types_pb2.AccountState.Name(state) for state in request.states]
         accounts = read_account_page(
             self._database,
             user_id=request.user_id or None,
             currency_code=request.currency_code or None,
-            states=[name.removeprefix("ACCOUNT_STATE_") for name in names],
+            states=[name.removeprefix("ACCOUNT_STATE_") for name in states],
             after=AccountKey(*after) if after else None,
             row_limit=page_size + 1,
         )

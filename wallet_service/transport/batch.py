@@ -184,6 +184,10 @@ def _fill_result(
     encode.fill_transaction(message.transaction, outcome, caller, viewed=viewed)
     if outcome.hold:
         message.hold.CopyFrom(encode.hold(outcome.hold))
+        if not isinstance(command, CreateHold):
+            # Not of this request, and a thousand of them would be more than a message may have.
+            message.hold.ClearField("description")
+            message.hold.ClearField("metadata")
 
 
 def viewpoint(command: Command, outcome: Outcome) -> str:

@@ -30,14 +30,20 @@ class _WriteRequest(Protocol):
     def metadata(self) -> Mapping[str, str]: ...
 
 
-def time_us(validation: Validation, field: str, timestamp: Timestamp) -> int:
-    """Read a time in microseconds since 1970, rounded down."""
+def time_us(validation: Validation, field: str, timestamp: Timestamp, *, is_bound: bool) -> int:
+    """
+    Read a time in microseconds since 1970.
+
+    As a bound, from or before which things are, it is rounded up, else down: what was recorded has
+    no nanoseconds.
+    """
     validation.require(
         field,
         "must be a time from 1970 to 9999",
         holds=0 <= timestamp.seconds <= _TIME_SECONDS_MAX and 0 <= timestamp.nanos < 10**9,
     )
-    return timestamp.seconds * _US + timestamp.nanos // 1000
+    nanos = timestamp.nanos + 999 if is_bound else timestamp.nanos
+    return timestamp.seconds * _US + nanos // 1000
 
 
 def common_fields(validation: Validation, request: _WriteRequest, caller: Caller) -> dict[str, Any]:

@@ -44,13 +44,12 @@ def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> Line
     """Read which lines of an account are asked for."""
     validation = Validation()
     validation.known("order", request.order, ListTransactionsRequest.Order)
-    for index, kind in enumerate(request.kinds):
-        validation.named(f"kinds[{index}]", kind, types_pb2.Transaction.Kind)
+    kinds = validation.names("kinds", request.kinds, types_pb2.Transaction.Kind)
     start_time = end_time = None
     if request.HasField("start_time"):
-        start_time = time_us(validation, "start_time", request.start_time)
+        start_time = time_us(validation, "start_time", request.start_time, is_bound=True)
     if request.HasField("end_time"):
-        end_time = time_us(validation, "end_time", request.end_time)
+        end_time = time_us(validation, "end_time", request.end_time, is_bound=True)
     validation.user_id("counterparty_user_id", request.counterparty_user_id, may_be_empty=True)
     bounds = []
     for name in ("amount_at_least", "amount_at_most"):
@@ -60,9 +59,8 @@ def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> Line
         bounds.append(bound.minor_units if request.HasField(name) else None)
     validation.metadata("metadata", request.metadata)
     validation.finish()
-    names = [types_pb2.Transaction.Kind.Name(kind) for kind in request.kinds]
     return LineFilter(
-        kinds=tuple(sorted(name.removeprefix("KIND_") for name in names)),
+        kinds=tuple(name.removeprefix("KIND_") for name in kinds),
         start_time=start_time,
         end_time=end_time,
         counterparty_user_id=request.counterparty_user_id or None,

@@ -92,7 +92,7 @@ class WalletReads(WalletServiceServicer):
 
     def _balance_at_time(self, request: GetBalanceRequest, key: AccountKey) -> types_pb2.Balance:
         validation = Validation()
-        at_us = time_us(validation, "as_of_time", request.as_of_time)
+        at_us = time_us(validation, "as_of_time", request.as_of_time, is_bound=False)
         validation.finish()
         line = read_entry_at(self._database, key, at_us)
         return encode.balance_at(key, line, time_us=at_us)
@@ -186,16 +186,14 @@ class WalletReads(WalletServiceServicer):
         page_size = page_size_of(request)
         key = self._decoder.account(request, current_call().caller)
         validation = Validation()
-        for index, state in enumerate(request.states):
-            validation.named(f"states[{index}]", state, types_pb2.HoldState)
+        states = validation.names("states", request.states, types_pb2.HoldState)
         validation.finish()
         listing = listing_of(request, *key)
         after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)
-        names = [types_pb2.HoldState.Name(state) for state in request.states]
         holds = read_holds(
             self._database,
             key,
-            states=[name.removeprefix("HOLD_STATE_") for name in names],
+            states=[name.removeprefix("HOLD_STATE_") for name in states],
             after=(after[0], after[1]) if after else None,
             row_limit=page_size + 1,
         )

@@ -1,7 +1,8 @@
 """The shape of every field of a request; all that is wrong with one is told at once."""
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wallet_service.ledger.errors import CurrencyUnsupported, ValidationFailed, Violation
@@ -90,13 +91,14 @@ class Validation:
         if value not in enum.DESCRIPTOR.values_by_number:
             self.require(field, f"must be a known value, not {value}", holds=False)
 
-    def named(self, field: str, value: int, enum: Any) -> None:
-        """Check that a number is one of an enum's, and not its unspecified value."""
-        self.require(
-            field,
-            f"must be a known value, not {value}",
-            holds=value in enum.values() and value != 0,
-        )
+    def names(self, field: str, values: Sequence[int], enum: Any) -> list[str]:
+        """Check that numbers are an enum's, but not its unspecified one; return their names."""
+        by_number = enum.DESCRIPTOR.values_by_number
+        known = {value for value in values if value in by_number and value != 0}
+        unknown = ((index, value) for index, value in enumerate(values) if value not in known)
+        for index, value in itertools.islice(unknown, VIOLATIONS_MAX):
+            self.require(f"{field}[{index}]", f"must be a known value, not {value}", holds=False)
+        return [by_number[value].name for value in sorted(known)]
 
     def currency_code(self, field: str, code: str) -> None:
         """Check that a currency exists."""

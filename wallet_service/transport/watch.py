@@ -19,7 +19,7 @@ from wallet_client.v1.wallet_service_pb2 import WatchTransactionsResponse
 
 from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.ledger.errors import ShuttingDown, TokenExpired, TooManyStreams, WalletError
+from wallet_service.ledger.errors import ShuttingDown, TokenExpired, TooManyStreams
 from wallet_service.storage.database import Database
 from wallet_service.storage.history import Line, read_lines_after
 from wallet_service.storage.queries import read_sequences
@@ -153,7 +153,7 @@ class Watches:
                 watchers = list(self._watchers)
             try:
                 sequences = read_sequences(self._database, {watcher.key for watcher in watchers})
-            except WalletError as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, it may be over next time)
                 _log.warning("watches_not_polled", cause=repr(error))
                 continue
             for watcher in watchers:

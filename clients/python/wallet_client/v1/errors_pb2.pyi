@@ -49,9 +49,13 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     {user_id, currency_code}
     """
     ERROR_REASON_HOLD_NOT_FOUND: _ErrorReason.ValueType  # 21
-    """NOT_FOUND: no such hold, or not one the caller may see."""
+    """NOT_FOUND: no such hold, or not one the caller may see. Bound to the request
+    id in a write.
+    """
     ERROR_REASON_TRANSACTION_NOT_FOUND: _ErrorReason.ValueType  # 22
-    """NOT_FOUND: no such transaction, or not one the caller may see."""
+    """NOT_FOUND: no such transaction, or not one the caller may see. Bound to the
+    request id in a write.
+    """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS: the request id was used before with other content.
     {fields: comma-separated, transaction_id}
@@ -85,8 +89,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     {original_id, state, kind}
     """
     ERROR_REASON_BALANCE_LIMIT: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION, bound: the balance, or all that ever left the account,
-    would pass 9 * 10^18 minor units.
+    """FAILED_PRECONDITION, bound: the balance, what is on hold, or all that ever
+    left the account would pass 9 * 10^18 minor units.
     {user_id, currency_code, balance_max}
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 49
@@ -176,9 +180,13 @@ ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 20
 {user_id, currency_code}
 """
 ERROR_REASON_HOLD_NOT_FOUND: ErrorReason.ValueType  # 21
-"""NOT_FOUND: no such hold, or not one the caller may see."""
+"""NOT_FOUND: no such hold, or not one the caller may see. Bound to the request
+id in a write.
+"""
 ERROR_REASON_TRANSACTION_NOT_FOUND: ErrorReason.ValueType  # 22
-"""NOT_FOUND: no such transaction, or not one the caller may see."""
+"""NOT_FOUND: no such transaction, or not one the caller may see. Bound to the
+request id in a write.
+"""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS: the request id was used before with other content.
 {fields: comma-separated, transaction_id}
@@ -212,8 +220,8 @@ ERROR_REASON_NOT_REVERSIBLE: ErrorReason.ValueType  # 47
 {original_id, state, kind}
 """
 ERROR_REASON_BALANCE_LIMIT: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION, bound: the balance, or all that ever left the account,
-would pass 9 * 10^18 minor units.
+"""FAILED_PRECONDITION, bound: the balance, what is on hold, or all that ever
+left the account would pass 9 * 10^18 minor units.
 {user_id, currency_code, balance_max}
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 49

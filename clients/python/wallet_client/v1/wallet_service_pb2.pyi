@@ -412,7 +412,7 @@ class CreateHoldResponse(message.Message):
     """Whether this request id had already been answered before."""
     @builtins.property
     def hold(self) -> types_pb2.Hold:
-        """The hold."""
+        """The hold; in an answer that is repeated, as it is now."""
 
     @builtins.property
     def transaction(self) -> types_pb2.Transaction:
@@ -529,7 +529,7 @@ class CaptureHoldResponse(message.Message):
 
     @builtins.property
     def hold(self) -> types_pb2.Hold:
-        """The hold after it."""
+        """The hold after it; in an answer that is repeated, as it is now."""
 
     def __init__(
         self,
@@ -619,7 +619,7 @@ class VoidHoldResponse(message.Message):
 
     @builtins.property
     def hold(self) -> types_pb2.Hold:
-        """The hold after it."""
+        """The hold after it; in an answer that is repeated, as it is now."""
 
     def __init__(
         self,
@@ -858,7 +858,9 @@ class ExecuteBatchResponse(message.Message):
 
         @builtins.property
         def hold(self) -> types_pb2.Hold:
-            """The hold it made or changed."""
+            """The hold it made or changed; one that it captured or voided comes without
+            its description and metadata, of which there is no end.
+            """
 
         def __init__(
             self,

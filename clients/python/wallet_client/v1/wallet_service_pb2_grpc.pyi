@@ -37,8 +37,9 @@ class WalletServiceStub:
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`. A refusal that depends on the books (FAILED_PRECONDITION, or NOT_FOUND
-    of an account) is bound to its id too: try again under a new one.
+    true`; only a hold is shown as it is now. A refusal that depends on the books
+    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
+    new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
@@ -111,8 +112,9 @@ class WalletServiceAsyncStub(WalletServiceStub):
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`. A refusal that depends on the books (FAILED_PRECONDITION, or NOT_FOUND
-    of an account) is bound to its id too: try again under a new one.
+    true`; only a hold is shown as it is now. A refusal that depends on the books
+    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
+    new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
@@ -181,8 +183,9 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`. A refusal that depends on the books (FAILED_PRECONDITION, or NOT_FOUND
-    of an account) is bound to its id too: try again under a new one.
+    true`; only a hold is shown as it is now. A refusal that depends on the books
+    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
+    new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
