@@ -270,6 +270,17 @@ def accounts_locked(database_url: str) -> Iterator[None]:
 
 
 @contextmanager
+def row_locked(database_url: str, user_id: str) -> Iterator[None]:
+    """Keep one account's row locked, as a transaction that hangs would."""
+    database = open_database(database_url)
+    statement = text("SELECT 1 FROM accounts WHERE user_id = :user_id FOR UPDATE")
+    with database.transaction() as connection:
+        connection.execute(statement, {"user_id": user_id})
+        yield
+    database.close()
+
+
+@contextmanager
 def connections_taken(database: Database) -> Iterator[list[str]]:
     """
     Collect the threads of a server's calls that take a connection, without which there is no SQL.

@@ -1,10 +1,11 @@
 """What operators set on accounts: what they may do, and how far they may be overdrawn."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from harness.calls import Answer
-from harness.people import People, hold_of, money_of, rub
+from harness.calls import Answer, serving
+from harness.people import People, hold_of, money_of, people_of, rub
 from wallet_client.v1 import types_pb2
 from wallet_client.v1.wallet_admin_service_pb2 import (
     GetAccountRequest,
@@ -185,3 +186,22 @@ def test_an_account_nobody_opened_cannot_be_changed(people: People) -> None:
     assert answer.outcome == ("NOT_FOUND", "ACCOUNT_NOT_FOUND")
     missing = people.bank.send(GetAccountRequest(user_id="nobody"))
     assert missing.outcome == ("NOT_FOUND", "ACCOUNT_NOT_FOUND")
+
+
+def test_a_change_that_cannot_be_shown_is_not_called_undone(
+    database_url: str, tmp_path: Path
+) -> None:
+    change = UpdateAccountRequest(
+        user_id="alice", state="ACCOUNT_STATE_FROZEN", request_id="freeze"
+    )
+    opening = OpenAccountRequest(user_id="carol", request_id="open")
+    with (
+        serving(database_url, tmp_path, reader_pool_size=1) as wallet,
+        people_of(wallet.target) as people,
+    ):
+        with wallet.database.reader.connect():
+            unread = [people.bank.send(request) for request in (change, opening)]
+        again = [people.bank.send(request) for request in (change, opening)]
+
+    assert [each.outcome for each in unread] == [("UNAVAILABLE", "OUTCOME_UNKNOWN")] * 2
+    assert [each.response.replayed for each in again] == [True, True]

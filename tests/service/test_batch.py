@@ -9,7 +9,7 @@ import pytest
 from harness.calls import Answer, Caller, serving, user
 from harness.people import ALICE_MINOR, BOB_MINOR, People, at_once, hold_of, money_of, rub
 from harness.stored import all_rows
-from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, Money, Transaction
+from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, HOLD_STATE_VOIDED, Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
     ExecuteBatchRequest,
     GetTransactionRequest,
@@ -407,3 +407,16 @@ def test_a_hold_that_is_anothers_to_resolve_is_named_by_its_operation(
     else:
         assert [each.error.code for each in answer.response.results] == [0, 7]
     assert money_of(people, "alice") == [(ALICE_MINOR - (not atomic), 100)]
+
+
+def test_a_batch_does_not_send_the_words_of_holds_it_did_not_make(people: People) -> None:
+    words = {"description": "taxi", "metadata": {"ride": "7"}}
+    making = Operation(create_hold={"amount": rub(50), "request_id": "hold", **words})
+    (made,) = execute(people.alice, [making], atomic=True).response.results
+    void = {"hold_id": made.hold.hold_id, "request_id": "void"}
+
+    (voided,) = execute(people.alice, [Operation(void_hold=void)], atomic=True).response.results
+
+    assert (made.hold.description, dict(made.hold.metadata)) == ("taxi", {"ride": "7"})
+    assert (voided.hold.hold_id, voided.hold.state) == (made.hold.hold_id, HOLD_STATE_VOIDED)
+    assert (voided.hold.description, dict(voided.hold.metadata)) == ("", {})

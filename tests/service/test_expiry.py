@@ -1,13 +1,16 @@
 """Holds whose time runs out: refused at once, released soon, by however many servers just once."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from harness.calls import Answer, Serving, serving, user, wait_until
+from harness.calls import Answer, Serving, row_locked, serving, user, wait_until
 from harness.people import People, hold_now, hold_of, money_of, people_of, rub
 from harness.stored import all_rows
+from sqlalchemy import text
+from structlog.testing import capture_logs
 from wallet_client.v1.types_pb2 import HOLD_STATE_EXPIRED, Hold, Transaction
 from wallet_client.v1.wallet_admin_service_pb2 import UpdateAccountRequest
 from wallet_client.v1.wallet_service_pb2 import (
@@ -18,7 +21,9 @@ from wallet_client.v1.wallet_service_pb2 import (
     VoidHoldRequest,
 )
 
+from wallet_service.engine import sweeper
 from wallet_service.ledger.ids import transaction_id
+from wallet_service.storage.database import open_database
 
 EXPIRED = ("FAILED_PRECONDITION", "HOLD_EXPIRED")
 ONE_SECOND = Duration(seconds=1)
@@ -144,3 +149,56 @@ def test_many_servers_release_each_hold_once(database_url: str, tmp_path: Path) 
     assert len(rows["transactions"]) == 2 + 2 * count
     assert len(rows["entries"]) == 2
     assert spent.code.name == "OK"
+
+
+def test_holds_that_cannot_be_released_keep_no_others_waiting(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeper, "_HOLDS_AT_ONCE", 2)
+    with (
+        serving(postgres_url, tmp_path, lock_timeout_ms=100) as wallet,
+        people_of(wallet.target) as people,
+    ):
+        for number in range(3):
+            create(people, number)
+        with row_locked(postgres_url, "alice"):
+            hold = hold_of(people.bob, 300, expire_after=ONE_SECOND)
+
+            wait_for_expiry(people, hold)
+
+            assert money_of(people, "alice", "bob") == [(1000, 3), (500, 0)]
+        wait_until(lambda: money_of(people, "alice") == [(1000, 0)])
+
+
+@contextmanager
+def tables_gone(database_url: str) -> Iterator[None]:
+    """Take away, for a block, what the server looks at by itself."""
+    database = open_database(database_url)
+    for name, other in (("holds", "holds_gone"), ("accounts", "accounts_gone")):
+        with database.transaction() as connection:
+            connection.execute(text(f"ALTER TABLE {name} RENAME TO {other}"))
+    yield
+    for name, other in (("holds", "holds_gone"), ("accounts", "accounts_gone")):
+        with database.transaction() as connection:
+            connection.execute(text(f"ALTER TABLE {other} RENAME TO {name}"))
+    database.close()
+
+
+def test_what_the_server_does_by_itself_goes_on_after_any_error(
+    database_url: str, tmp_path: Path
+) -> None:
+    with (
+        serving(database_url, tmp_path) as wallet,
+        people_of(wallet.target) as people,
+        people.alice.watch(after_sequence=1) as stream,
+        capture_logs() as logs,
+    ):
+        hold = hold_of(people.alice, 300, expire_after=ONE_SECOND)
+        with tables_gone(database_url):
+            wait_until(
+                lambda: {"holds_not_swept", "watches_not_polled"} <= {log["event"] for log in logs}
+            )
+
+        wait_for_expiry(people, hold)
+        people.alice.send(TransferRequest(to_user_id="bob", amount=rub(7), request_id="news"))
+        assert [each.amount.minor_units for each in stream.take(1)] == [7]

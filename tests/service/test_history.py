@@ -169,6 +169,7 @@ def test_kinds_are_told_apart(history: History) -> None:
     moving = ("DEPOSIT", "WITHDRAWAL", "TRANSFER", "CAPTURE", "REVERSAL")
     assert found == [f"KIND_{name}" for name in moving]
     assert assert_lists(history, 4, kinds=kinds) == len(history.lines)
+    assert assert_lists(history, 1000, kinds=kinds * 20_000) == len(history.lines)
 
 
 def test_times_include_their_start_and_exclude_their_end(history: History) -> None:
@@ -177,6 +178,10 @@ def test_times_include_their_start_and_exclude_their_end(history: History) -> No
         assert_lists(history, 7, start_time=start, end_time=end)
         assert_lists(history, 7, start_time=start)
     assert assert_lists(history, 7, start_time=times[2], end_time=times[3]) == 19
+    # What was recorded has no nanoseconds; what is asked for may.
+    after = Timestamp(seconds=times[2].seconds, nanos=times[2].nanos + 1)
+    assert assert_lists(history, 7, start_time=after, end_time=times[3]) == 18
+    assert assert_lists(history, 7, start_time=times[2], end_time=after) == 1
     assert assert_lists(history, 7, end_time=times[0]) == 0
 
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -15,6 +14,7 @@ from harness.calls import (
     Pending,
     accounts_locked,
     balances_of,
+    row_locked,
     serving,
     user,
     wait_until,
@@ -144,17 +144,6 @@ def stored_balance(database_url: str) -> int:
     database.close()
     assert account
     return account.posted_minor
-
-
-@contextmanager
-def row_locked(database_url: str, user_id: str) -> Iterator[None]:
-    """Keep one account's row locked, as a transaction that hangs would."""
-    database = open_database(database_url)
-    statement = text("SELECT 1 FROM accounts WHERE user_id = :user_id FOR UPDATE")
-    with database.transaction() as connection:
-        connection.execute(statement, {"user_id": user_id})
-        yield
-    database.close()
 
 
 WAITING = text(

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from harness.books import ALICE, write_books
 from harness.postgres import GivenPostgres, StartedPostgres
-from sqlalchemy import select
+from sqlalchemy import Connection, func, select
 
 from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.storage.database import Database, open_database
@@ -65,4 +65,26 @@ def test_reads_in_parallel_do_not_notice_a_restart_in_between(
         balances = list(threads.map(lambda _: read_account(database, ALICE), range(POOL_SIZE * 4)))
     assert {account.posted_minor for account in balances if account} == {500}
     assert None not in balances
+    database.close()
+
+
+def test_a_read_that_takes_too_long_costs_nobody_else_their_connection(postgres_url: str) -> None:
+    limits = Limits(reader_pool_size=POOL_SIZE, statement_timeout_ms=100)
+    database = open_database(postgres_url, limits)
+    write_books(database)
+    _fill_pool(database)
+    pids = select(func.pg_backend_pid())
+
+    def sleep_long(connection: Connection) -> None:
+        connection.execute(select(func.pg_sleep(5)))
+
+    with ExitStack() as stack:
+        others = [stack.enter_context(database.reader.connect()) for _ in range(POOL_SIZE - 1)]
+        kept = {other.scalar(pids) for other in others}
+        with pytest.raises(DatabaseUnavailable):
+            database.read(sleep_long)
+
+    with ExitStack() as stack:
+        now = [stack.enter_context(database.reader.connect()) for _ in range(POOL_SIZE)]
+        assert kept < {each.scalar(pids) for each in now}
     database.close()

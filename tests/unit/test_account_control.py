@@ -6,6 +6,7 @@ from harness.commands import (
     books_with,
     create_hold,
     deposit,
+    open_account,
     reason,
     refused,
     rouble_account,
@@ -124,5 +125,13 @@ def test_a_change_is_never_older_than_the_accounts_last_line() -> None:
     books = books_with(rouble_account("alice", updated_at=70), now=10)
 
     record = decide(books, update_account("1", "alice", state="FROZEN")).transaction
+
+    assert (record.created_at, books.accounts[ALICE].updated_at) == (70, 70)
+
+
+def test_an_opening_of_an_open_account_is_never_older_than_what_it_shows() -> None:
+    books = books_with(rouble_account("alice", updated_at=70), now=10)
+
+    record = decide(books, open_account("1", "alice")).transaction
 
     assert (record.created_at, books.accounts[ALICE].updated_at) == (70, 70)

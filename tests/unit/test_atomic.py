@@ -22,7 +22,7 @@ from harness.commands import (
 
 from wallet_service.ledger.atomic import decide_atomic
 from wallet_service.ledger.books import Books, Outcome
-from wallet_service.ledger.commands import Command
+from wallet_service.ledger.commands import AccountKey, Command
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.ledger.ids import transaction_id
@@ -277,3 +277,43 @@ def test_what_was_decided_one_by_one_is_a_batch_only_if_all_of_it_was_done(
 
     assert decide_atomic(books, [done])[0].is_replayed
     assert (snapshot(books), len(books.decided)) == before
+
+
+@pytest.mark.parametrize(
+    ("ids", "is_answered"),
+    [
+        (["a", "too much", "c"], True),
+        (["a", "too much"], True),
+        (["too much", "a", "c"], False),
+        (["a", "also too much"], False),
+        (["a", "also too much", "c"], False),
+    ],
+)
+def test_only_ids_that_were_refused_together_are_answered_again(
+    ids: list[str], *, is_answered: bool
+) -> None:
+    books = funded_books()
+    first = [deposit("a", "alice", 5), withdraw("too much", "alice", 9999), deposit("c", "bob", 5)]
+    second = [deposit("d", "alice", 5), withdraw("also too much", "alice", 9999)]
+    decide_atomic(books, first)
+    books.now += 1
+    decide_atomic(books, second)
+    asked = {command.request_id: command for command in first + second}
+
+    if is_answered:
+        assert all(each.is_replayed for each in decide_atomic(books, [asked[name] for name in ids]))
+        return
+    with pytest.raises(RequestIdReused):
+        decide_atomic(books, [asked[name] for name in ids])
+
+
+def test_an_account_opened_in_a_batch_keeps_its_own_time() -> None:
+    books = funded_books()
+    books.now = 1000
+    alice = books.account(AccountKey("alice", "RUB"))
+    alice.updated_at = 6000  # by a server whose clock is ahead
+
+    decide_atomic(books, [deposit("1", "new", 1), transfer("2", ("alice", "new"), 10)])
+
+    opened = books.accounts[AccountKey("new", "RUB")]
+    assert (opened.created_at, opened.updated_at) == (1000, 6000)

@@ -21,6 +21,7 @@ from harness.commands import (
 from wallet_service.ledger.books import Books, Hold
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import HoldNotDue
+from wallet_service.ledger.money import BALANCE_MINOR_MAX
 
 HOUR_US = 3600 * 1_000_000
 
@@ -246,3 +247,13 @@ def test_only_a_due_hold_that_nobody_resolved_expires(
             decide(books, expire_hold(hold_id))
 
     assert (snapshot(books), len(books.decided)) == before
+
+
+def test_no_more_is_reserved_than_can_be_counted() -> None:
+    account = rouble_account("alice", BALANCE_MINOR_MAX, min_balance_minor=-BALANCE_MINOR_MAX)
+    books = books_with(account)
+    account.held_minor = BALANCE_MINOR_MAX - 1
+
+    decide(books, create_hold("fits", "alice", 1))
+
+    assert reason(refused(books, create_hold("not", "alice", 1))) == "BALANCE_LIMIT"

@@ -10,7 +10,12 @@ from wallet_service.engine import retry
 from wallet_service.engine.execute import Result, Submission
 from wallet_service.engine.retry import WHOLE_BATCH_ATTEMPTS_MAX, Execute, settle
 from wallet_service.ledger.books import Outcome
-from wallet_service.ledger.errors import Contention, DatabaseUnavailable, OutcomeUnknown
+from wallet_service.ledger.errors import (
+    Contention,
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    RequestIdReused,
+)
 from wallet_service.storage.database import AccountsBusy, CommitInDoubt, ConnectionLost, RolledBack
 
 LONG_S = 60.0  # a time that no test uses up
@@ -258,3 +263,27 @@ def test_every_command_of_a_submission_that_fails_gets_its_error() -> None:
     (answer,) = settle(execute, [together], timeout_s=SHORT_S)
 
     assert names(answer) == ["DatabaseUnavailable"] * 3
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        # Its own COMMIT, still under way, may be what keeps the accounts busy.
+        (Contention(), OutcomeUnknown),
+        # It was so at the first try.
+        (RequestIdReused(fields="kind", transaction_id="t"), RequestIdReused),
+    ],
+    ids=["busy", "wrong"],
+)
+def test_after_a_commit_in_doubt_nothing_is_called_rolled_back(
+    found: Exception, told: type[Exception]
+) -> None:
+    errors = [CommitInDoubt("cut"), AccountsBusy("kept by somebody")]
+
+    def execute(_submissions: Sequence[Submission], *, skip_busy: bool) -> list[list[Result]]:
+        if errors:
+            raise errors.pop(0)
+        assert skip_busy
+        return [[found]]
+
+    assert [type(result) for result in settle_singles(execute, 1, timeout_s=LONG_S)] == [told]

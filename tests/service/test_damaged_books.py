@@ -1,0 +1,30 @@
+"""Books that contradict themselves stop the account that is damaged, and nobody else."""
+
+from harness.calls import user
+from harness.people import People, money_of, rub
+from sqlalchemy import text
+from wallet_client.v1.wallet_service_pb2 import DepositRequest, TransferRequest
+
+from wallet_service.storage.database import open_database
+
+
+def test_a_line_that_is_there_already_is_data_loss(
+    people: People, target: str, database_url: str
+) -> None:
+    people.alice.send(DepositRequest(amount=rub(5), request_id="second"))
+    database = open_database(database_url)
+    with database.transaction() as connection:
+        # As if the account had been restored without its last line.
+        connection.execute(text("UPDATE accounts SET sequence = 1 WHERE user_id = 'alice'"))
+    database.close()
+
+    damaged = people.alice.send(DepositRequest(amount=rub(7), request_id="third"))
+    paid = people.bob.send(TransferRequest(to_user_id="alice", amount=rub(1), request_id="pay"))
+    with user(target, "carol") as carol:
+        other = carol.send(DepositRequest(amount=rub(9), request_id="first"))
+
+    assert damaged.outcome == ("DATA_LOSS", "LEDGER_CORRUPT")
+    assert paid.outcome == ("DATA_LOSS", "LEDGER_CORRUPT")
+    assert "alice" not in damaged.message
+    assert other.code.name == "OK"
+    assert money_of(people, "bob", "carol") == [(500, 0), (9, 0)]

@@ -1,0 +1,71 @@
+"""Holds that commands name, or that repeated requests once named, and the locks they need."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from harness.commands import capture_hold, create_hold, deposit
+from harness.patience import eventually
+from sqlalchemy import text
+
+from wallet_service.engine import execute
+from wallet_service.engine.execute import Submission, execute_batch
+from wallet_service.engine.retry import settle
+from wallet_service.ledger.books import Outcome, Rules, State
+from wallet_service.ledger.decide import decide
+from wallet_service.ledger.errors import RequestIdReused
+from wallet_service.storage.database import Database, open_database
+from wallet_service.storage.load import load_books
+from wallet_service.storage.write import write_books
+
+_WAITERS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
+def test_a_captures_id_used_for_something_else_is_refused_at_once(database: Database) -> None:
+    run = partial(execute_batch, database, rules=Rules())
+    hold = create_hold("hold", "alice", 10, target="bob")
+    run([Submission([deposit(name, name, 100) for name in ("alice", "bob", "carol")])])
+    run([Submission([hold])])
+    run([Submission([capture_hold("used", hold.transaction_id, is_service=True)])])
+
+    # One run: nothing that another one would find is missing.
+    [[reused], [other]] = run(
+        [Submission([deposit("used", "carol", 1)]), Submission([deposit("other", "carol", 5)])]
+    )
+
+    assert isinstance(reused, RequestIdReused)
+    assert isinstance(other, Outcome)
+    assert other.transaction.state == State.POSTED
+
+
+def test_a_hold_made_while_its_batch_waits_is_captured_with_its_target_locked(
+    postgres_url: str,
+) -> None:
+    here, there = open_database(postgres_url), open_database(postgres_url)
+    run = partial(execute_batch, there, rules=Rules())
+    run([Submission([deposit(name, name, 100) for name in ("alice", "bob")])])
+    hold = create_hold("hold", "alice", 10, target="bob")
+    capture = capture_hold("capture", hold.transaction_id, is_service=True)
+    batch = [Submission([capture]), Submission([deposit("more", "alice", 1)])]
+
+    with ThreadPoolExecutor() as pool, here.write() as transaction:
+        books = load_books(
+            here,
+            transaction.connection,
+            [hold],
+            clock=execute._now_us,
+            rules=Rules(),
+            skip_busy=False,
+        )
+        decide(books, hold)
+        settled = pool.submit(settle, run, batch, timeout_s=5)
+        eventually(lambda: there.read(lambda look: look.scalar(_WAITERS)))
+        write_books(transaction, books)
+        [[captured], [_]] = settled.result()
+
+    assert isinstance(captured, Outcome)
+    assert captured.transaction.state == State.POSTED
+    here.close()
+    there.close()
