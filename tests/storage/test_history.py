@@ -12,7 +12,7 @@ from wallet_service.ledger.books import Account, Entry
 from wallet_service.ledger.commands import AccountKey, Deposit
 from wallet_service.storage.database import Database
 from wallet_service.storage.history import LineFilter, read_page
-from wallet_service.storage.moments import Moment, find_positions
+from wallet_service.storage.moments import Moment, find_last_entries
 from wallet_service.storage.schema import accounts, entries
 
 #: Numbers of entries at which a bisection may go wrong: none, one, and around powers of two.
@@ -63,21 +63,21 @@ def test_moments_are_found_where_a_plain_bisection_finds_them(database: Database
     ]
     moments += [Moment(key, time) for key in histories for time in (-(2**62), 0, 2**62)]
 
-    found = database.read(lambda look: find_positions(look, moments))
+    found = database.read(lambda look: find_last_entries(look, moments))
 
     assert found.keys() == set(moments)
-    for moment, position in found.items():
+    for moment, entry in found.items():
         history = histories[moment.key]
         index = bisect_left(history, moment.time, key=lambda entry: entry.created_at)
-        assert position.last_before == (history[index - 1] if index else None), moment
-        following = history[index].created_at if index < len(history) else None
-        assert position.next_at == following, moment
+        assert entry == (history[index - 1] if index else None), moment
 
 
 def test_a_moment_of_an_account_that_was_never_opened_is_not_found(database: Database) -> None:
     _write_history(database, ALICE, [10])
 
-    found = database.read(lambda look: find_positions(look, [Moment(ALICE, 11), Moment(BOB, 11)]))
+    found = database.read(
+        lambda look: find_last_entries(look, [Moment(ALICE, 11), Moment(BOB, 11)])
+    )
 
     assert set(found) == {Moment(ALICE, 11)}
 

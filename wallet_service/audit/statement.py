@@ -9,7 +9,7 @@ from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import Snapshot, StoredLine, stream_account_lines
 from wallet_service.storage.database import Database
-from wallet_service.storage.moments import Moment, find_positions
+from wallet_service.storage.moments import Moment, find_last_entries
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FOREVER = 2**62
@@ -69,10 +69,9 @@ def _ends(
     """Find the last entries before the period and before its end."""
     first = Moment(key, period.start or 0)
     last = Moment(key, _FOREVER if period.end is None else period.end)
-    positions = find_positions(connection, [first, last])
-    before, until = positions.get(first), positions.get(last)
-    if before and until:
-        return before.last_before, until.last_before
+    found = find_last_entries(connection, [first, last])
+    if first in found and last in found:
+        return found[first], found[last]
     # Nobody opened the account, or the search met a gap.
     if any(stream_account_lines(connection, key, above=0, below=_FOREVER)):
         row = f"entries {key.user_id}/{key.currency_code}"

@@ -25,7 +25,7 @@ from wallet_service.ledger.books import Entry, Transaction
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.database import Database
 from wallet_service.storage.load import transaction_of
-from wallet_service.storage.moments import Moment, find_positions
+from wallet_service.storage.moments import Moment, find_last_entries
 from wallet_service.storage.schema import entries, transactions
 
 #: Rows that one page of a filtered listing looks at; past them it is cut short.
@@ -163,19 +163,18 @@ def read_entry(database: Database, key: AccountKey, sequence: int) -> Entry | No
 def read_entry_at(database: Database, key: AccountKey, time: int) -> Entry | None:
     """Return the last line made at or before a time; None if there is none."""
     moment = Moment(key, time + 1)
-    position = database.read(lambda look: find_positions(look, [moment])).get(moment)
-    return position.last_before if position else None
+    return database.read(lambda look: find_last_entries(look, [moment])).get(moment)
 
 
 def _range(connection: Connection, key: AccountKey, line_filter: LineFilter) -> tuple[int, int]:
     """Return the sequences between which, both excluded, the filter's times lie."""
     times = (line_filter.start_time, line_filter.end_time)
     moments = [Moment(key, time) for time in times if time is not None]
-    positions = find_positions(connection, moments)
+    last_entries = find_last_entries(connection, moments)
 
     def count_before(time: int) -> int:
-        position = positions.get(Moment(key, time))
-        return position.last_before.sequence if position and position.last_before else 0
+        entry = last_entries.get(Moment(key, time))
+        return entry.sequence if entry else 0
 
     above = 0 if line_filter.start_time is None else count_before(line_filter.start_time)
     if line_filter.end_time is not None:

@@ -21,9 +21,8 @@ from wallet_service.storage.database import Database, RolledBack
 from wallet_service.storage.moments import (
     Moment,
     Outlay,
-    Position,
+    find_last_entries,
     find_next_spending,
-    find_positions,
 )
 from wallet_service.storage.schema import entries, holds, reversals
 
@@ -157,10 +156,10 @@ def _outflows(
 ) -> dict[tuple[AccountKey, str], Outflow]:
     """Find what had left each limited account before its windows began."""
     starts = {(key, window): Moment(key, window_start(window, now)) for key, window in windows}
-    positions = find_positions(connection, list(set(starts.values())))
+    last_entries = find_last_entries(connection, list(set(starts.values())))
     outlays = {}
     for name, moment in starts.items():
-        before = _last_before(positions, moment)
+        before = last_entries.get(moment)
         outlays[name] = Outlay(
             moment.key,
             before.outflow_minor if before else 0,
@@ -169,16 +168,10 @@ def _outflows(
     next_spending = find_next_spending(connection, list(set(outlays.values())))
     outflows = {}
     for name, outlay in outlays.items():
-        before = _last_before(positions, starts[name])
+        before = last_entries.get(starts[name])
         debits = before.outflow_count if before else 0
         outflows[name] = Outflow(outlay.outflow_minor, debits, next_spending.get(outlay))
     return outflows
-
-
-def _last_before(positions: dict[Moment, Position], moment: Moment) -> Entry | None:
-    """Return the last entry before a moment; None too of an account that this batch opens."""
-    position = positions.get(moment)
-    return position.last_before if position else None
 
 
 def load_outcomes(

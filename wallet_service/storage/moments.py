@@ -44,33 +44,29 @@ class Outlay(NamedTuple):
     after_sequence: int
 
 
-class Position(NamedTuple):
-    """The entries on either side of a moment; None beyond the history's ends."""
+def find_last_entries(
+    connection: Connection, moments: Sequence[Moment]
+) -> dict[Moment, Entry | None]:
+    """
+    Find the last entry made before each of some moments.
 
-    last_before: Entry | None
-    next_at: int | None
-
-
-def find_positions(connection: Connection, moments: Sequence[Moment]) -> dict[Moment, Position]:
-    """Find the last entry made before each of some moments, and when the next one was made."""
+    Returns:
+        None where an account has none before; without the moments of accounts nobody opened, or
+        that have a gap.
+    """
     if not moments:
         return {}
     marks = [(*moment.key, moment.time, 0) for moment in moments]
     found = _bisection(marks, entries.c.created_at, includes_mark=False)
-    following = entries.alias("following")
     statement = (
-        select(
-            found.c.user_id, found.c.currency_code, found.c.mark, following.c.created_at, entries
-        )
+        select(found.c.user_id, found.c.currency_code, found.c.mark, entries)
         .outerjoin(entries, _is_entry(entries, found, found.c.low))
-        .outerjoin(following, _is_entry(following, found, found.c.low + 1))
         .where(found.c.low == found.c.high)
     )
-    positions = {}
-    for user_id, currency_code, time, next_at, *entry in connection.execute(statement):
-        moment = Moment(AccountKey(user_id, currency_code), time)
-        positions[moment] = Position(None if entry[0] is None else Entry._make(entry), next_at)
-    return positions
+    return {
+        Moment(AccountKey(user_id, code), time): None if entry[0] is None else Entry._make(entry)
+        for user_id, code, time, *entry in connection.execute(statement)
+    }
 
 
 def find_next_spending(

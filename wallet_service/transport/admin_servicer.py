@@ -37,7 +37,7 @@ from wallet_service.storage.queries import (
 from wallet_service.transport import encode
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import current_call
-from wallet_service.transport.listing import listing_of, page_size_of
+from wallet_service.transport.listing import listing_of, page_of, page_size_of
 from wallet_service.transport.page_token import Part, make_page_token, read_page_token
 from wallet_service.transport.validation import Validation
 from wallet_service.transport.writes import carry_out
@@ -119,12 +119,13 @@ class WalletAdminServicer(WalletAdminServiceServicer):
             after=AccountKey(*after) if after else None,
             row_limit=page_size + 1,
         )
-        page = accounts[:page_size]
-        has_more = len(accounts) > page_size
-        return ListAccountsResponse(
-            accounts=map(encode.account, page),
-            next_page_token=make_page_token(tuple(page[-1].key), listing) if has_more else "",
+        messages, token = page_of(
+            accounts,
+            page_size,
+            encode.account,
+            lambda account: make_page_token(tuple(account.key), listing),
         )
+        return ListAccountsResponse(accounts=messages, next_page_token=token)
 
     def ListAccountChanges(
         self, request: ListAccountChangesRequest, context: grpc.ServicerContext
@@ -140,13 +141,13 @@ class WalletAdminServicer(WalletAdminServiceServicer):
             after=(after[0], after[1]) if after else None,
             row_limit=page_size + 1,
         )
-        page = records[:page_size]
-        token = ""
-        if len(records) > page_size:
-            token = make_page_token((page[-1].created_at, page[-1].transaction_id), listing)
-        return ListAccountChangesResponse(
-            changes=map(encode.account_change, page), next_page_token=token
+        messages, token = page_of(
+            records,
+            page_size,
+            encode.account_change,
+            lambda record: make_page_token((record.created_at, record.transaction_id), listing),
         )
+        return ListAccountChangesResponse(changes=messages, next_page_token=token)
 
     def _read(self, key: AccountKey) -> Account:
         account = read_account(self._database, key)

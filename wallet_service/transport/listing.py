@@ -1,6 +1,7 @@
 """Listing requests: page sizes, filters, and the text that ties a page token to its listing."""
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
 from wallet_client.v1 import types_pb2
@@ -15,6 +16,10 @@ PAGE_SIZE_MAX = 1000
 
 #: From here on a page takes no more rows: a client that chose nothing takes messages of 4 MiB.
 PAGE_BYTES_MAX = 3 * 1024 * 1024
+
+
+_Row = TypeVar("_Row")
+_Message = TypeVar("_Message", bound=Message)
 
 
 class _Request(Protocol):
@@ -38,6 +43,39 @@ def listing_of(request: Message, *key: str) -> str:
         shared.ClearField(field)
     text = shared.SerializeToString(deterministic=True).hex()
     return "\n".join((type(request).DESCRIPTOR.name, *key, text))
+
+
+def page_of(
+    rows: Sequence[_Row],
+    page_size: int,
+    encode: Callable[[_Row], _Message],
+    token_after: Callable[[_Row], str],
+) -> tuple[list[_Message], str]:
+    """
+    Encode one page.
+
+    Args:
+        rows: What was read: where there are more than a page may have, one more.
+
+        page_size: Rows that it may have; it also ends where it would be too large to be sent.
+
+        encode: Makes a row's message.
+
+        token_after: Makes the token of what follows a row.
+
+    Returns:
+        The messages, and the token of the next page; empty: there is none.
+    """
+    messages = []
+    size = 0
+    for row in rows[:page_size]:
+        message = encode(row)
+        messages.append(message)
+        size += message.ByteSize()
+        if size > PAGE_BYTES_MAX:
+            break
+    has_more = len(messages) < len(rows)
+    return messages, token_after(rows[len(messages) - 1]) if has_more else ""
 
 
 def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> LineFilter:

@@ -39,6 +39,7 @@ from wallet_service.transport.listing import (
     PAGE_BYTES_MAX,
     line_filter_of,
     listing_of,
+    page_of,
     page_size_of,
 )
 from wallet_service.transport.page_token import Part, make_page_token, read_page_token
@@ -197,15 +198,10 @@ class WalletReads(WalletServiceServicer):
             after=(after[0], after[1]) if after else None,
             row_limit=page_size + 1,
         )
-        response = ListHoldsResponse()
-        size = 0
-        for number, hold in enumerate(holds[:page_size], start=1):
-            message = encode.hold(hold)
-            response.holds.append(message)
-            size += message.ByteSize()
-            is_full = number == page_size or size > PAGE_BYTES_MAX
-            if is_full and number < len(holds):
-                token = make_page_token((hold.created_at, hold.hold_id), listing)
-                response.next_page_token = token
-                break
-        return response
+        messages, token = page_of(
+            holds,
+            page_size,
+            encode.hold,
+            lambda hold: make_page_token((hold.created_at, hold.hold_id), listing),
+        )
+        return ListHoldsResponse(holds=messages, next_page_token=token)
