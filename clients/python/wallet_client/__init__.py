@@ -40,8 +40,8 @@ from wallet_client.errors import (
     TooManyStreams,
     Undecided,
     WalletError,
-    error_from_status,
 )
+from wallet_client.statuses import error_from_status
 from wallet_client.wallet import Wallet
 
 __all__ = [

@@ -13,8 +13,9 @@ from typing import Any
 
 import grpc
 
-from wallet_client.errors import RETRYABLE, WalletError, error_from_status
+from wallet_client.errors import WalletError
 from wallet_client.operations import OPERATIONS_MAX, Operation, batch_of
+from wallet_client.statuses import RETRYABLE, error_from_status
 from wallet_client.v1.wallet_service_pb2 import (
     CaptureHoldRequest,
     CaptureHoldResponse,

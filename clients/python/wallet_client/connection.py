@@ -8,7 +8,7 @@ import uuid_utils
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from wallet_client.coalesce import Coalescer
-from wallet_client.errors import RETRYABLE, error_from
+from wallet_client.statuses import RETRYABLE, error_from
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub

@@ -36,23 +36,8 @@ Errors come as `google.rpc.ErrorInfo` of the domain "wallet.v1"; its reasons are
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import grpc
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
-from google.rpc.status_pb2 import Status
-from grpc_status import rpc_status
-
-_DOMAIN = "wallet.v1"
-
-
-#: What another try with the same request may mend.
-RETRYABLE = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,  # by a server that stopped, in a rare moment
-}
 
 
 class WalletError(Exception):
@@ -253,74 +238,3 @@ class Overloaded(Undecided):
 
 class TooManyStreams(Overloaded):
     """The service, or this caller, has too many streams open."""
-
-
-_BY_REASON: dict[str, type[WalletError]] = {
-    "INSUFFICIENT_FUNDS": InsufficientFunds,
-    "ACCOUNT_NOT_FOUND": AccountNotFound,
-    "ACCOUNT_FROZEN": AccountFrozen,
-    "ACCOUNT_CLOSED": AccountClosed,
-    "ACCOUNT_NOT_EMPTY": AccountNotEmpty,
-    "BALANCE_LIMIT": BalanceLimit,
-    "HOLD_NOT_FOUND": HoldNotFound,
-    "HOLD_NOT_ACTIVE": HoldNotActive,
-    "HOLD_EXPIRED": HoldExpired,
-    "CAPTURE_EXCEEDS_HOLD": CaptureExceedsHold,
-    "REVERSAL_EXCEEDS_ORIGINAL": ReversalExceedsOriginal,
-    "NOT_REVERSIBLE": NotReversible,
-    "CONDITION_FAILED": ConditionFailed,
-    "LIMIT_EXCEEDED": LimitExceeded,
-    "BATCH_REFUSED": BatchRefused,
-    "TOO_MANY_STREAMS": TooManyStreams,
-    "REQUEST_ID_REUSED": RequestIdReused,
-    "SAME_ACCOUNT": SameAccount,
-    "TOKEN_EXPIRED": TokenExpired,
-    "OUTCOME_UNKNOWN": OutcomeUnknown,
-    "OVERLOADED": Overloaded,
-}
-
-_BY_CODE: dict[grpc.StatusCode, type[WalletError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.UNAUTHENTICATED: NotAuthenticated,
-    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.FAILED_PRECONDITION: Refused,
-    grpc.StatusCode.ABORTED: Undecided,
-    grpc.StatusCode.UNAVAILABLE: Undecided,
-    grpc.StatusCode.DEADLINE_EXCEEDED: OutcomeUnknown,
-    grpc.StatusCode.CANCELLED: OutcomeUnknown,
-}
-
-
-def error_from(error: grpc.RpcError, *, request_id: str = "") -> WalletError:
-    """Make the typed error of a failed call."""
-    call: Any = error  # what a stub raises is a grpc.Call too
-    code: grpc.StatusCode = call.code()
-    status = rpc_status.from_call(call) or Status(message=call.details() or code.name)
-    return _typed(code, status, request_id=request_id)
-
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-def error_from_status(status: Status, *, request_id: str = "") -> WalletError:
-    """Make the typed error of one operation of a batch."""
-    return _typed(_CODES[status.code], status, request_id=request_id)
-
-
-def _typed(code: grpc.StatusCode, status: Status, *, request_id: str = "") -> WalletError:
-    info, bad_request = ErrorInfo(), BadRequest()
-    for detail in status.details:
-        for message in (info, bad_request):
-            detail.Unpack(message)
-    if info.domain != _DOMAIN:
-        info = ErrorInfo()
-    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, WalletError)
-    return kind(
-        status.message,
-        code=code,
-        reason=info.reason,
-        metadata=info.metadata,
-        request_id=request_id,
-        fields={each.field: each.description for each in bad_request.field_violations},
-    )

@@ -10,7 +10,8 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from wallet_client.connection import Connection, may_succeed_later
-from wallet_client.errors import TokenExpired, TooManyStreams, error_from
+from wallet_client.errors import TokenExpired, TooManyStreams
+from wallet_client.statuses import error_from
 from wallet_client.v1.types_pb2 import Balance, Hold, HoldState, Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
     GetBalanceRequest,
