@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from harness.calls import wait_until
 from harness.tokens import service_token
-from wallet_client import InsufficientFunds, InvalidRequest, Wallet, WalletError
+from wallet_client import InsufficientFunds, InvalidRequest, Undecided, Wallet, WalletError
 from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
@@ -135,14 +137,52 @@ def test_what_is_only_asked_moves_nothing(wallet: Wallet) -> None:
     assert posted(wallet, "alice") == FUNDS_MINOR
 
 
-def test_where_nobody_answers_every_thread_is_told(wallet: Wallet) -> None:
-    wallet.close()
-    with Wallet(
-        "127.0.0.1:1", "token", plaintext=True, coalesce=True, attempts_max=1, timeout_s=1
-    ) as lost:
-        answers = at_once(*[lambda: lost.deposit(1)] * 4)
+def nobody(token: str | Callable[[], str]) -> Wallet:
+    """Make a client of a service that is not there."""
+    return Wallet("127.0.0.1:1", token, plaintext=True, coalesce=True, attempts_max=1, timeout_s=1)
 
+
+def in_one_batch(calls: int, wallet: Wallet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the first of some calls wait until all of them came in, however long that takes."""
+    gathering = wallet._coalescer
+
+    def gather(_seconds: float) -> None:
+        wait_until(lambda: len(gathering._gathering) == calls)
+
+    monkeypatch.setattr("wallet_client.coalesce.time", SimpleNamespace(sleep=gather))
+
+
+def test_where_nobody_answers_every_thread_is_told_of_its_own_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pay(request_id: str) -> Callable[[], Any]:
+        return lambda: lost.deposit(1, request_id=request_id)
+
+    with nobody("token") as lost:
+        in_one_batch(4, lost, monkeypatch)
+        answers = at_once(*(pay(request_id) for request_id in "abcd"))
+
+    assert [type(answer) for answer in answers] == [Undecided] * 4
     assert [answer.code.name for answer in answers] == ["UNAVAILABLE"] * 4
+    assert [answer.request_id for answer in answers] == ["a", "b", "c", "d"]
+    (of_the_batch,) = {answer.__cause__ for answer in answers}
+    assert str(of_the_batch) == str(answers[0])
+
+
+def test_what_a_token_function_raises_is_raised_in_every_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_token() -> str:
+        raise LookupError("no token today")
+
+    def told() -> str:
+        with pytest.raises(LookupError) as raised:
+            lost.deposit(1)
+        return str(raised.value)
+
+    with nobody(no_token) as lost:
+        in_one_batch(4, lost, monkeypatch)
+        assert at_once(*[told] * 4) == ["no token today"] * 4
 
 
 def test_a_thread_that_is_interrupted_while_it_gathers_keeps_nobody_waiting(

@@ -6,6 +6,7 @@ and hands each thread what became of its own call; meanwhile the next gather. Wh
 the way of each call through gRPC, on both sides.
 """
 
+import copy
 import threading
 import time
 from collections.abc import Callable
@@ -139,7 +140,7 @@ class Coalescer:
         except Exception as error:  # noqa: BLE001 (raised again, in each of the threads)
             for call in batch:
                 call.goes_alone = isinstance(error, WalletError) and error.code in _SPOILED
-                call.error = error
+                call.error = _own(error, call.request.request_id)
             return
         for call, result in zip(batch, results.results, strict=True):
             if result.HasField("error"):
@@ -150,6 +151,16 @@ class Coalescer:
             else:
                 call.goes_alone = False
                 call.response = _response(call.request, result)
+
+
+def _own(error: Exception, request_id: str) -> Exception:
+    """Make of a batch's failure that of one of its calls, to be settled by its own request id."""
+    if not isinstance(error, WalletError):
+        return error
+    own = copy.copy(error)
+    own.request_id = request_id
+    own.__cause__ = error
+    return own
 
 
 def _response(request: Operation, result: ExecuteBatchResponse.Result) -> Any:

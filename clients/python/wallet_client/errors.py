@@ -36,6 +36,8 @@ Errors come as `google.rpc.ErrorInfo` of the domain "wallet.v1"; its reasons are
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import grpc
 
@@ -74,6 +76,11 @@ class WalletError(Exception):
         self.metadata = dict(metadata or {})
         self.request_id = request_id
         self.fields = dict(fields or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What an exception says by itself leaves the keywords out, and a copy would share values.
+        own = {**vars(self), "metadata": dict(self.metadata), "fields": dict(self.fields)}
+        return partial(type(self), code=self.code), self.args, own
 
 
 class Refused(WalletError):

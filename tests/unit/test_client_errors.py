@@ -1,0 +1,50 @@
+"""The client's errors as values: what they carry, what they are called, what they are copied to."""
+
+import copy
+import pickle
+
+import grpc
+import pytest
+from wallet_client import WalletError
+
+
+def kinds(kind: type[WalletError] = WalletError) -> set[type[WalletError]]:
+    """Return a class of the tree and all below it."""
+    return {kind}.union(*(kinds(child) for child in kind.__subclasses__()))
+
+
+KINDS = sorted(kinds(), key=lambda kind: kind.__name__)
+
+
+def example(kind: type[WalletError]) -> WalletError:
+    return kind(
+        "what was wrong",
+        code=grpc.StatusCode.NOT_FOUND,
+        reason="SOME_REASON",
+        metadata={"transaction_id": "t"},
+        request_id="mine",
+        fields={"user_id": "odd"},
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_travels_to_another_process_whole(kind: type[WalletError]) -> None:
+    error = example(kind)
+
+    again = pickle.loads(pickle.dumps(error))
+
+    assert type(again) is kind
+    assert again.args == error.args
+    assert vars(again) == vars(error)
+    assert again.request_id == "mine"
+
+
+def test_a_copied_error_shares_nothing_that_can_change() -> None:
+    error = example(WalletError)
+
+    again = copy.copy(error)
+    again.metadata.clear()
+    again.fields.clear()
+
+    assert error.metadata == {"transaction_id": "t"}
+    assert error.fields == {"user_id": "odd"}
