@@ -30,6 +30,8 @@ from wallet_client.v1.wallet_service_pb2_grpc import (
 from wallet_service.ledger.commands import AccountKey, Deposit
 from wallet_service.storage.database import open_database
 
+NO_ID = "01890000-0000-7000-8000-000000000000"
+
 
 class Tokens:
     """A token provider that counts how often it is asked: once for each try."""
@@ -176,7 +178,7 @@ FAILURES: dict[str, tuple[type[WalletError], str, str, Call]] = {
         lambda alice, _: alice.balance(currency_code="XXX"),
     ),
     "TRANSACTION_NOT_FOUND": (
-        wallet_client.NotFound,
+        wallet_client.TransactionNotFound,
         "NOT_FOUND",
         "none",
         lambda alice, _: alice.transaction(request_id="none"),
@@ -230,6 +232,29 @@ def test_each_reason_is_raised_as_its_own_class(
     assert raised.value.request_id == request_id
     assert str(raised.value)
     assert [(each.posted, each.sequence) for each in alice.balances()] == before
+
+
+NOT_THERE: dict[str, Callable[[Wallet], object]] = {
+    "ACCOUNT_NOT_FOUND": lambda alice: alice.transfer("nobody", 1, request_id="r"),
+    "HOLD_NOT_FOUND": lambda alice: alice.void_hold(NO_ID, request_id="r"),
+    "TRANSACTION_NOT_FOUND": lambda alice: alice.reverse(NO_ID, request_id="r"),
+}
+
+
+@pytest.mark.parametrize("reason", NOT_THERE)
+def test_a_write_that_does_not_find_its_object_is_refused_for_good(
+    alice: Wallet, reason: str
+) -> None:
+    alice.deposit(100)
+    with pytest.raises(wallet_client.NotFound) as first:
+        NOT_THERE[reason](alice)
+    with pytest.raises(wallet_client.Refused) as again:
+        NOT_THERE[reason](alice)
+
+    assert type(first.value) is type(again.value)
+    assert (again.value.code.name, again.value.reason) == ("NOT_FOUND", reason)
+    assert again.value.transaction_id == first.value.metadata["transaction_id"] != ""
+    assert alice.balance().posted.minor_units == 100
 
 
 def test_an_invalid_request_says_which_fields_are_wrong(alice: Wallet) -> None:

@@ -38,6 +38,7 @@ from wallet_client.errors import (
     SameAccount,
     TokenExpired,
     TooManyStreams,
+    TransactionNotFound,
     Undecided,
     WalletError,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "SameAccount",
     "TokenExpired",
     "TooManyStreams",
+    "TransactionNotFound",
     "Undecided",
     "Wallet",
     "WalletError",

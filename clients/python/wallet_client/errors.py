@@ -4,15 +4,16 @@ What a call can fail with, one class a reason.
     WalletError
     ├── Refused                  the books said no; bound to the request id
     │   ├── InsufficientFunds
-    │   ├── AccountNotFound
+    │   ├── AccountNotFound      a NotFound too
     │   ├── AccountFrozen
     │   ├── AccountClosed
     │   ├── AccountNotEmpty
     │   ├── BalanceLimit
-    │   ├── HoldNotFound
+    │   ├── HoldNotFound         a NotFound too
     │   ├── HoldNotActive
     │   ├── HoldExpired
     │   ├── CaptureExceedsHold
+    │   ├── TransactionNotFound  a NotFound too
     │   ├── ReversalExceedsOriginal
     │   ├── NotReversible
     │   ├── ConditionFailed
@@ -21,7 +22,8 @@ What a call can fail with, one class a reason.
     ├── InvalidRequest           fix the request: `fields` says where
     │   ├── RequestIdReused
     │   └── SameAccount
-    ├── NotFound
+    ├── NotFound                 no such thing, or none for the caller to see
+    │   └── AccountNotFound, HoldNotFound, TransactionNotFound
     ├── NotAuthenticated
     │   └── TokenExpired
     ├── NotAllowed
@@ -84,12 +86,20 @@ class WalletError(Exception):
 
 
 class Refused(WalletError):
-    """The books said no. The same request id will always be answered so; a new one may succeed."""
+    """
+    The books said no. The same request id will always be answered so; a new one may succeed.
+
+    A read binds nothing: what it did not find may be there later.
+    """
 
     @property
     def transaction_id(self) -> str:
         """The record of the refusal; empty for a read."""
         return self.metadata.get("transaction_id", "")
+
+
+class NotFound(WalletError):
+    """There is no such thing, or it is not the caller's to see."""
 
 
 class InsufficientFunds(Refused):
@@ -111,7 +121,7 @@ class InsufficientFunds(Refused):
         return int(self.metadata["shortfall"])
 
 
-class AccountNotFound(Refused):
+class AccountNotFound(Refused, NotFound):
     """Nobody opened that account."""
 
 
@@ -131,7 +141,7 @@ class AccountNotEmpty(Refused):
     """An account with money or holds cannot be closed."""
 
 
-class HoldNotFound(Refused):
+class HoldNotFound(Refused, NotFound):
     """There is no such hold, or it is not the caller's to see."""
 
 
@@ -150,6 +160,10 @@ class CaptureExceedsHold(Refused):
     def remaining_minor(self) -> int:
         """What it still reserves."""
         return int(self.metadata["remaining"])
+
+
+class TransactionNotFound(Refused, NotFound):
+    """There is no such transaction, or it is not the caller's to see."""
 
 
 class ReversalExceedsOriginal(Refused):
@@ -213,10 +227,6 @@ class RequestIdReused(InvalidRequest):
 
 class SameAccount(InvalidRequest):
     """Source and target are the same account."""
-
-
-class NotFound(WalletError):
-    """There is no such thing, or it is not the caller's to see."""
 
 
 class NotAuthenticated(WalletError):

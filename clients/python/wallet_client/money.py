@@ -236,6 +236,8 @@ class MoneyCalls(Connection):
         Give an earlier transaction back, all that is left of it or a part.
 
         Raises:
+            TransactionNotFound: There is none that the caller may see.
+
             ReversalExceedsOriginal: Less is left of it.
 
             NotReversible: It is no deposit, withdrawal, transfer or capture.

@@ -31,6 +31,7 @@ _BY_REASON: dict[str, type[WalletError]] = {
     "HOLD_NOT_ACTIVE": errors.HoldNotActive,
     "HOLD_EXPIRED": errors.HoldExpired,
     "CAPTURE_EXCEEDS_HOLD": errors.CaptureExceedsHold,
+    "TRANSACTION_NOT_FOUND": errors.TransactionNotFound,
     "REVERSAL_EXCEEDS_ORIGINAL": errors.ReversalExceedsOriginal,
     "NOT_REVERSIBLE": errors.NotReversible,
     "CONDITION_FAILED": errors.ConditionFailed,
