@@ -5,7 +5,9 @@ import pickle
 
 import grpc
 import pytest
-from wallet_client import WalletError
+from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.status_pb2 import Status
+from wallet_client import InvalidRequest, WalletError, error_from_status
 
 
 def kinds(kind: type[WalletError] = WalletError) -> set[type[WalletError]]:
@@ -48,3 +50,17 @@ def test_a_copied_error_shares_nothing_that_can_change() -> None:
 
     assert error.metadata == {"transaction_id": "t"}
     assert error.fields == {"user_id": "odd"}
+
+
+def test_all_that_is_wrong_with_a_field_is_told() -> None:
+    violations = [("user_id", "too long"), ("amount", "missing"), ("user_id", "not ASCII")]
+    bad_request = BadRequest(
+        field_violations=[{"field": name, "description": what} for name, what in violations]
+    )
+    status = Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0])
+    status.details.add().Pack(bad_request)
+
+    error = error_from_status(status)
+
+    assert type(error) is InvalidRequest
+    assert error.fields == {"user_id": "too long; not ASCII", "amount": "missing"}

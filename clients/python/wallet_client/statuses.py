@@ -88,5 +88,13 @@ def _typed(code: grpc.StatusCode, status: Status, *, request_id: str = "") -> Wa
         reason=info.reason,
         metadata=info.metadata,
         request_id=request_id,
-        fields={each.field: each.description for each in bad_request.field_violations},
+        fields=_fields(bad_request),
     )
+
+
+def _fields(bad_request: BadRequest) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for each in bad_request.field_violations:
+        earlier = fields.get(each.field)
+        fields[each.field] = f"{earlier}; {each.description}" if earlier else each.description
+    return fields
