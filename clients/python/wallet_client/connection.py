@@ -1,6 +1,7 @@
 """How calls are sent: with a token, a deadline, and again where that is safe and can help."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self, TypedDict, TypeVar
 
 import grpc
@@ -8,6 +9,7 @@ import uuid_utils
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from wallet_client.coalesce import Coalescer
+from wallet_client.errors import WalletError
 from wallet_client.statuses import RETRYABLE, error_from
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
@@ -110,11 +112,7 @@ class Connection:
             stop=stop_after_attempt(self._attempts_max),
             reraise=True,
         )
-        try:
-            response: _Response = retrying(self._send, method, request)
-        except grpc.RpcError as error:
-            request_id = getattr(request, "request_id", "")
-            raise error_from(error, request_id=request_id) from error
+        response: _Response = retrying(self._send, method, request)
         return response
 
     def _write(self, method: Callable[..., _Response], request: Any) -> _Response:
@@ -139,15 +137,26 @@ class Connection:
             request.page_token = page.next_page_token
 
     def _send(self, method: Callable[..., _Response], request: Any) -> _Response:
-        return method(request, timeout=self._timeout_s, metadata=self._metadata())
+        metadata = self._metadata()
+        with failures_told(request):
+            return method(request, timeout=self._timeout_s, metadata=metadata)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token()}"),)
 
 
+@contextmanager
+def failures_told(request: Any) -> Iterator[None]:
+    """Turn what gRPC raises into errors of ours, which name the request."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        request_id = getattr(request, "request_id", "")
+        raise error_from(error, request_id=request_id) from error
+
+
 def may_succeed_later(error: BaseException) -> bool:
     """Tell whether the same request may be sent again and answered then."""
-    if not isinstance(error, grpc.RpcError):
-        return False
-    failure = error_from(error)
-    return failure.code in RETRYABLE or failure.reason == "OVERLOADED"
+    return isinstance(error, WalletError) and (
+        error.code in RETRYABLE or error.reason == "OVERLOADED"
+    )

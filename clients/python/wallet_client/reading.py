@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypedDict, Unpack
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from wallet_client.connection import Connection, may_succeed_later
-from wallet_client.errors import TokenExpired, TooManyStreams
-from wallet_client.statuses import error_from
+from wallet_client.connection import Connection, failures_told, may_succeed_later
+from wallet_client.errors import TokenExpired, TooManyStreams, WalletError
 from wallet_client.v1.types_pb2 import Balance, Hold, HoldState, Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
     GetBalanceRequest,
@@ -179,30 +177,27 @@ class ReadCalls(Connection):
                     if event.WhichOneof("event") == "transaction":
                         yield event.transaction
                         request.after_sequence = event.transaction.entry.sequence
-            except grpc.RpcError as error:
+            except WalletError as error:
                 failures += 1
-                is_full = isinstance(error_from(error), TooManyStreams)
+                is_full = isinstance(error, TooManyStreams)
                 # Where streams broke off together, they find room again once others have given up.
                 may_wait = is_full and (was_served or failures < self._attempts_max)
-                if not (may_wait or self._may_resume(error)):
-                    raise error_from(error) from error
+                may_renew = isinstance(error, TokenExpired) and self._renews_token
+                if not (may_wait or may_renew or may_succeed_later(error)):
+                    raise
                 was_served = was_served or not is_full
                 pause_s_max = min(_PAUSE_S_MAX, 0.05 * 2 ** min(failures, 10))
                 time.sleep(random.uniform(0.0, pause_s_max))  # noqa: S311 (no secret)
 
     def _events(self, request: WatchTransactionsRequest) -> Iterator[WatchTransactionsResponse]:
         """Yield what one stream sends until it breaks off."""
-        stream = self._service.WatchTransactions(request, metadata=self._metadata())
-        try:
-            yield from stream
-        finally:
-            stream.cancel()
-
-    def _may_resume(self, error: BaseException) -> bool:
-        if not isinstance(error, grpc.RpcError):
-            return False
-        is_expired = isinstance(error_from(error), TokenExpired)
-        return may_succeed_later(error) or (is_expired and self._renews_token)
+        metadata = self._metadata()
+        with failures_told(request):
+            stream = self._service.WatchTransactions(request, metadata=metadata)
+            try:
+                yield from stream
+            finally:
+                stream.cancel()
 
 
 def _money(amount_minor: int | None) -> Money | None:
