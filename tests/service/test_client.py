@@ -11,6 +11,7 @@ import grpc
 import pytest
 import wallet_client
 from harness.calls import accounts_locked, serving, user, wait_until
+from harness.clients import Tokens
 from harness.processes import lasting_port
 from harness.stored import deposit_many, run_commands
 from harness.tokens import service_token, token
@@ -31,18 +32,6 @@ from wallet_service.ledger.commands import AccountKey, Deposit
 from wallet_service.storage.database import open_database
 
 NO_ID = "01890000-0000-7000-8000-000000000000"
-
-
-class Tokens:
-    """A token provider that counts how often it is asked: once for each try."""
-
-    def __init__(self, user_id: str) -> None:
-        self._token = token(user_id)
-        self.asked = 0
-
-    def __call__(self) -> str:
-        self.asked += 1
-        return self._token
 
 
 def free_address() -> str:
@@ -308,18 +297,6 @@ def test_a_service_acts_for_a_user_by_name(target: str) -> None:
         assert service.balance(user_id="alice").posted.minor_units == 50
         assert [each.posted.minor_units for each in service.balances(user_id="bob")] == [30]
         assert len(list(service.transactions(user_id="alice"))) == 3
-
-
-def test_a_closed_client_refuses_calls(target: str) -> None:
-    with Wallet(target, token("alice"), plaintext=True) as left:
-        left.balance()
-    closed = Wallet(target, token("alice"), plaintext=True)
-    closed.close()
-    closed.close()
-
-    for client in (left, closed):
-        with pytest.raises(ValueError, match="closed channel"):
-            client.balance()
 
 
 def test_one_client_serves_many_threads(target: str) -> None:

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness.calls import wait_until
+from harness.clients import gather_all
 from harness.tokens import service_token
 from wallet_client import InsufficientFunds, InvalidRequest, Undecided, Wallet, WalletError
 from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE
@@ -142,16 +141,6 @@ def nobody(token: str | Callable[[], str]) -> Wallet:
     return Wallet("127.0.0.1:1", token, plaintext=True, coalesce=True, attempts_max=1, timeout_s=1)
 
 
-def in_one_batch(calls: int, wallet: Wallet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the first of some calls wait until all of them came in, however long that takes."""
-    gathering = wallet._coalescer
-
-    def gather(_seconds: float) -> None:
-        wait_until(lambda: len(gathering._gathering) == calls)
-
-    monkeypatch.setattr("wallet_client.coalesce.time", SimpleNamespace(sleep=gather))
-
-
 def test_where_nobody_answers_every_thread_is_told_of_its_own_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -159,7 +148,7 @@ def test_where_nobody_answers_every_thread_is_told_of_its_own_request(
         return lambda: lost.deposit(1, request_id=request_id)
 
     with nobody("token") as lost:
-        in_one_batch(4, lost, monkeypatch)
+        gather_all(lost, 4, monkeypatch)
         answers = at_once(*(pay(request_id) for request_id in "abcd"))
 
     assert [type(answer) for answer in answers] == [Undecided] * 4
@@ -181,7 +170,7 @@ def test_what_a_token_function_raises_is_raised_in_every_thread(
         return str(raised.value)
 
     with nobody(no_token) as lost:
-        in_one_batch(4, lost, monkeypatch)
+        gather_all(lost, 4, monkeypatch)
         assert at_once(*[told] * 4) == ["no token today"] * 4
 
 

@@ -9,7 +9,7 @@ import uuid_utils
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from wallet_client.coalesce import Coalescer
-from wallet_client.errors import WalletError
+from wallet_client.errors import OutcomeUnknown, WalletError
 from wallet_client.statuses import RETRYABLE, error_from
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
@@ -85,6 +85,7 @@ class Connection:
         self._renews_token = callable(token)
         self._timeout_s = timeout_s
         self._attempts_max = attempts_max
+        self._is_closed = False
         if plaintext:
             self._channel = grpc.insecure_channel(target, _OPTIONS)
         else:
@@ -101,13 +102,14 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """End the connection; calls under way fail."""
+        """End the connection; calls under way fail with `OutcomeUnknown`, and so do later ones."""
+        self._is_closed = True  # first, so that what this cuts off is not tried again
         self._channel.close()
 
     def _call(self, method: Callable[..., _Response], request: Any) -> _Response:
         """Send a request until it is answered for good, always the same request."""
         retrying = Retrying(
-            retry=retry_if_exception(may_succeed_later),
+            retry=retry_if_exception(self._may_succeed_later),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
             stop=stop_after_attempt(self._attempts_max),
             reraise=True,
@@ -138,25 +140,31 @@ class Connection:
 
     def _send(self, method: Callable[..., _Response], request: Any) -> _Response:
         metadata = self._metadata()
-        with failures_told(request):
+        with self._failures_told(request):
             return method(request, timeout=self._timeout_s, metadata=metadata)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._token()}"),)
 
-
-@contextmanager
-def failures_told(request: Any) -> Iterator[None]:
-    """Turn what gRPC raises into errors of ours, which name the request."""
-    try:
-        yield
-    except grpc.RpcError as error:
+    @contextmanager
+    def _failures_told(self, request: Any) -> Iterator[None]:
+        """Turn what gRPC raises into errors of ours, which name the request."""
         request_id = getattr(request, "request_id", "")
-        raise error_from(error, request_id=request_id) from error
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise error_from(error, request_id=request_id) from error
+        except ValueError as error:  # this is how gRPC says that its channel is closed
+            if not self._is_closed:
+                raise
+            raise OutcomeUnknown(
+                "the connection is closed", code=grpc.StatusCode.CANCELLED, request_id=request_id
+            ) from error
 
-
-def may_succeed_later(error: BaseException) -> bool:
-    """Tell whether the same request may be sent again and answered then."""
-    return isinstance(error, WalletError) and (
-        error.code in RETRYABLE or error.reason == "OVERLOADED"
-    )
+    def _may_succeed_later(self, error: BaseException) -> bool:
+        """Tell whether the same request may be sent again here and answered then."""
+        return (
+            not self._is_closed
+            and isinstance(error, WalletError)
+            and (error.code in RETRYABLE or error.reason == "OVERLOADED")
+        )

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from wallet_client.connection import Connection, failures_told, may_succeed_later
+from wallet_client.connection import Connection
 from wallet_client.errors import TokenExpired, TooManyStreams, WalletError
 from wallet_client.v1.types_pb2 import Balance, Hold, HoldState, Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
@@ -163,7 +163,7 @@ class ReadCalls(Connection):
             after_sequence: Everything after this one is sent; 0: everything.
 
         Raises:
-            WalletError: What another attempt cannot mend.
+            WalletError: What another attempt cannot mend, such as the end of this client.
         """
         request = WatchTransactionsRequest(
             user_id=user_id, currency_code=currency_code, after_sequence=after_sequence
@@ -183,7 +183,7 @@ class ReadCalls(Connection):
                 # Where streams broke off together, they find room again once others have given up.
                 may_wait = is_full and (was_served or failures < self._attempts_max)
                 may_renew = isinstance(error, TokenExpired) and self._renews_token
-                if not (may_wait or may_renew or may_succeed_later(error)):
+                if not (may_wait or may_renew or self._may_succeed_later(error)):
                     raise
                 was_served = was_served or not is_full
                 pause_s_max = min(_PAUSE_S_MAX, 0.05 * 2 ** min(failures, 10))
@@ -192,7 +192,7 @@ class ReadCalls(Connection):
     def _events(self, request: WatchTransactionsRequest) -> Iterator[WatchTransactionsResponse]:
         """Yield what one stream sends until it breaks off."""
         metadata = self._metadata()
-        with failures_told(request):
+        with self._failures_told(request):
             stream = self._service.WatchTransactions(request, metadata=metadata)
             try:
                 yield from stream

@@ -1,0 +1,36 @@
+"""Clients of which a test sees when they call, and says when they gather."""
+
+from types import SimpleNamespace
+
+import pytest
+from wallet_client import Wallet
+
+from harness.calls import wait_until
+from harness.tokens import token
+
+
+class Tokens:
+    """A token provider that counts how often it is asked: once for each try."""
+
+    def __init__(self, user_id: str) -> None:
+        self._token = token(user_id)
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        return self._token
+
+
+def count_gathered(wallet: Wallet) -> int:
+    """Count the calls that wait to be sent in one batch."""
+    assert wallet._coalescer
+    return len(wallet._coalescer._gathering)
+
+
+def gather_all(wallet: Wallet, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the first of some calls wait until all of them came in, however long that takes."""
+
+    def wait(_seconds: float) -> None:
+        wait_until(lambda: count_gathered(wallet) == calls)
+
+    monkeypatch.setattr("wallet_client.coalesce.time", SimpleNamespace(sleep=wait))
