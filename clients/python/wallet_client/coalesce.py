@@ -15,26 +15,9 @@ from typing import Any
 import grpc
 
 from wallet_client.errors import WalletError
-from wallet_client.operations import OPERATIONS_MAX, Operation, batch_of
+from wallet_client.operations import OPERATIONS_MAX, Operation, batch_of, response_of
 from wallet_client.statuses import RETRYABLE, error_from_status
-from wallet_client.v1.wallet_service_pb2 import (
-    CaptureHoldRequest,
-    CaptureHoldResponse,
-    CreateHoldRequest,
-    CreateHoldResponse,
-    DepositRequest,
-    DepositResponse,
-    ExecuteBatchRequest,
-    ExecuteBatchResponse,
-    ReverseTransactionRequest,
-    ReverseTransactionResponse,
-    TransferRequest,
-    TransferResponse,
-    VoidHoldRequest,
-    VoidHoldResponse,
-    WithdrawRequest,
-    WithdrawResponse,
-)
+from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
 #: How long the first of a batch waits for others.
 WAIT_S = 0.001
@@ -43,15 +26,6 @@ _SPOILED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
-}
-_RESPONSES: dict[type[Operation], Callable[[], Any]] = {
-    DepositRequest: DepositResponse,
-    WithdrawRequest: WithdrawResponse,
-    TransferRequest: TransferResponse,
-    CreateHoldRequest: CreateHoldResponse,
-    CaptureHoldRequest: CaptureHoldResponse,
-    VoidHoldRequest: VoidHoldResponse,
-    ReverseTransactionRequest: ReverseTransactionResponse,
 }
 
 
@@ -150,7 +124,7 @@ class Coalescer:
                 call.error = failure
             else:
                 call.goes_alone = False
-                call.response = _response(call.request, result)
+                call.response = response_of(call.request, result)
 
 
 def _own(error: Exception, request_id: str) -> Exception:
@@ -161,12 +135,3 @@ def _own(error: Exception, request_id: str) -> Exception:
     own.request_id = request_id
     own.__cause__ = error
     return own
-
-
-def _response(request: Operation, result: ExecuteBatchResponse.Result) -> Any:
-    response = _RESPONSES[type(request)]()
-    response.transaction.CopyFrom(result.transaction)
-    response.replayed = result.replayed
-    if result.HasField("hold"):
-        response.hold.CopyFrom(result.hold)
-    return response

@@ -1,16 +1,25 @@
-"""What batches are made of."""
+"""What batches are made of, and what comes of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from wallet_client.v1.wallet_service_pb2 import (
     CaptureHoldRequest,
+    CaptureHoldResponse,
     CreateHoldRequest,
+    CreateHoldResponse,
     DepositRequest,
+    DepositResponse,
     ExecuteBatchRequest,
+    ExecuteBatchResponse,
     ReverseTransactionRequest,
+    ReverseTransactionResponse,
     TransferRequest,
+    TransferResponse,
     VoidHoldRequest,
+    VoidHoldResponse,
     WithdrawRequest,
+    WithdrawResponse,
 )
 
 #: Requests that one batch takes.
@@ -27,14 +36,15 @@ Operation = (
     | ReverseTransactionRequest
 )
 
-_FIELDS: dict[type[Operation], str] = {
-    DepositRequest: "deposit",
-    WithdrawRequest: "withdraw",
-    TransferRequest: "transfer",
-    CreateHoldRequest: "create_hold",
-    CaptureHoldRequest: "capture_hold",
-    VoidHoldRequest: "void_hold",
-    ReverseTransactionRequest: "reverse_transaction",
+#: By a request's type: its field in a batch, and what its own method answers with.
+_KINDS: dict[type[Operation], tuple[str, Callable[[], Any]]] = {
+    DepositRequest: ("deposit", DepositResponse),
+    WithdrawRequest: ("withdraw", WithdrawResponse),
+    TransferRequest: ("transfer", TransferResponse),
+    CreateHoldRequest: ("create_hold", CreateHoldResponse),
+    CaptureHoldRequest: ("capture_hold", CaptureHoldResponse),
+    VoidHoldRequest: ("void_hold", VoidHoldResponse),
+    ReverseTransactionRequest: ("reverse_transaction", ReverseTransactionResponse),
 }
 
 
@@ -42,5 +52,17 @@ def batch_of(operations: Sequence[Operation], *, atomic: bool) -> ExecuteBatchRe
     """Put requests of the other methods into one batch, in their order."""
     request = ExecuteBatchRequest(atomic=atomic)
     for operation in operations:
-        getattr(request.operations.add(), _FIELDS[type(operation)]).CopyFrom(operation)
+        field, _ = _KINDS[type(operation)]
+        getattr(request.operations.add(), field).CopyFrom(operation)
     return request
+
+
+def response_of(operation: Operation, result: ExecuteBatchResponse.Result) -> Any:
+    """Make what an operation's own method would have answered of its result in a batch."""
+    _, make_response = _KINDS[type(operation)]
+    response = make_response()
+    response.transaction.CopyFrom(result.transaction)
+    response.replayed = result.replayed
+    if result.HasField("hold"):
+        response.hold.CopyFrom(result.hold)
+    return response
