@@ -34,7 +34,7 @@ class _Call:
     A waiting thread's call.
 
     `goes_alone`: its thread shall send it by itself, as whatever was not answered: its request id
-    makes that safe.
+    makes that safe. It is set last, when the answer is there.
     """
 
     __slots__ = ("error", "goes_alone", "request", "response", "woken")
@@ -74,20 +74,7 @@ class Coalescer:
             WalletError: As if it had been sent by itself.
         """
         call = _Call(request)
-        with self._mutex:
-            is_first = not self._gathering
-            self._gathering.append(call)
-            is_full = len(self._gathering) == OPERATIONS_MAX
-            batch = self._take() if is_full else []
-        if is_full:
-            self._send(batch)
-        elif is_first:
-            try:
-                time.sleep(WAIT_S)
-            finally:  # the others wait for this thread, even if it is interrupted
-                with self._mutex:
-                    batch = self._take()
-                self._send(batch)
+        self._gather(call)
         call.woken.acquire()
         if call.goes_alone:
             return alone()
@@ -95,36 +82,60 @@ class Coalescer:
             raise call.error
         return call.response
 
-    def _take(self) -> list[_Call]:
-        batch, self._gathering = self._gathering, []
-        return batch
+    def _gather(self, call: _Call) -> None:
+        """
+        Put a call into the batch that gathers; send the batch if that falls to this thread.
 
-    def _send(self, batch: list[_Call]) -> None:
-        """Answer every call of a batch and wake its thread."""
+        A signal may interrupt it between any two steps. A batch is therefore taken and kept in one
+        step, and whatever is raised lets go of all whom this thread would keep waiting.
+        """
+        batch: list[_Call] = []
         try:
+            with self._mutex:
+                is_first = not self._gathering
+                self._gathering.append(call)
+                if len(self._gathering) == OPERATIONS_MAX:
+                    batch, self._gathering = self._gathering, []
+            if is_first:
+                time.sleep(WAIT_S)
+                with self._mutex:
+                    if self._gathering[:1] == [call]:  # else it was full, and another took it
+                        batch, self._gathering = self._gathering, []
             if len(batch) > 1:
                 self._answer(batch)
-        finally:
-            for call in batch:
-                call.woken.release()
+            for each in batch:
+                each.woken.release()
+        except BaseException:
+            self._let_go(call, batch)
+            raise
+
+    def _let_go(self, call: _Call, batch: list[_Call]) -> None:
+        """Wake all who wait for the thread of a call; who has no answer yet goes alone."""
+        if not batch:
+            with self._mutex:
+                if self._gathering[:1] == [call]:
+                    batch, self._gathering = self._gathering, []
+        for each in batch:
+            if each.woken.locked():  # waiting, or woken and gone, where it does no harm
+                each.woken.release()
 
     def _answer(self, batch: list[_Call]) -> None:
         try:
             results = self._execute(batch_of([call.request for call in batch], atomic=False))
         except Exception as error:  # noqa: BLE001 (raised again, in each of the threads)
             for call in batch:
-                call.goes_alone = isinstance(error, WalletError) and error.code in _SPOILED
                 call.error = _own(error, call.request.request_id)
+                call.goes_alone = isinstance(error, WalletError) and error.code in _SPOILED
             return
         for call, result in zip(batch, results.results, strict=True):
             if result.HasField("error"):
                 failure = error_from_status(result.error, request_id=call.request.request_id)
+                call.error = failure
                 # By itself it names its fields as its caller knows them; nothing was bound.
                 call.goes_alone = failure.code in RETRYABLE | {grpc.StatusCode.INVALID_ARGUMENT}
-                call.error = failure
             else:
-                call.goes_alone = False
                 call.response = response_of(call.request, result)
+                call.goes_alone = False
 
 
 def _own(error: Exception, request_id: str) -> Exception:
