@@ -1,9 +1,9 @@
-"""The client class: retries that cannot pay twice, typed errors, pages, closing."""
+"""The client class: retries that cannot pay twice, pages, watching."""
 
 import itertools
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from harness.clients import Tokens
 from harness.processes import lasting_port
 from harness.stored import deposit_many, run_commands
 from harness.tokens import service_token, token
-from sqlalchemy import text
-from wallet_client import TooManyStreams, Wallet, WalletError
+from wallet_client import TooManyStreams, Wallet
 from wallet_client.v1.types_pb2 import Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
     DepositRequest,
@@ -29,9 +28,6 @@ from wallet_client.v1.wallet_service_pb2_grpc import (
 )
 
 from wallet_service.ledger.commands import AccountKey, Deposit
-from wallet_service.storage.database import open_database
-
-NO_ID = "01890000-0000-7000-8000-000000000000"
 
 
 def free_address() -> str:
@@ -120,148 +116,6 @@ def test_a_made_request_id_is_an_ordered_uuid(alice: Wallet) -> None:
 
     assert {request_id[14] for request_id in ids} == {"7"}
     assert ids == sorted(ids)
-
-
-Call = Callable[[Wallet, Wallet], object]
-FAILURES: dict[str, tuple[type[WalletError], str, str, Call]] = {
-    "INSUFFICIENT_FUNDS": (
-        wallet_client.InsufficientFunds,
-        "FAILED_PRECONDITION",
-        "r",
-        lambda alice, _: alice.withdraw(101, request_id="r"),
-    ),
-    "BALANCE_LIMIT": (
-        wallet_client.BalanceLimit,
-        "FAILED_PRECONDITION",
-        "r",
-        lambda alice, _: alice.deposit(10**15, currency_code="JPY", request_id="r"),
-    ),
-    "ACCOUNT_NOT_FOUND": (
-        wallet_client.AccountNotFound,
-        "NOT_FOUND",
-        "r",
-        lambda alice, _: alice.transfer("nobody", 1, request_id="r"),
-    ),
-    "REQUEST_ID_REUSED": (
-        wallet_client.RequestIdReused,
-        "ALREADY_EXISTS",
-        "start",
-        lambda alice, _: alice.deposit(1, request_id="start"),
-    ),
-    "SAME_ACCOUNT": (
-        wallet_client.SameAccount,
-        "INVALID_ARGUMENT",
-        "r",
-        lambda alice, _: alice.transfer("alice", 1, request_id="r"),
-    ),
-    "VALIDATION_FAILED": (
-        wallet_client.InvalidRequest,
-        "INVALID_ARGUMENT",
-        "r",
-        lambda alice, _: alice.deposit(0, request_id="r"),
-    ),
-    "CURRENCY_UNSUPPORTED": (
-        wallet_client.InvalidRequest,
-        "INVALID_ARGUMENT",
-        "",
-        lambda alice, _: alice.balance(currency_code="XXX"),
-    ),
-    "TRANSACTION_NOT_FOUND": (
-        wallet_client.TransactionNotFound,
-        "NOT_FOUND",
-        "none",
-        lambda alice, _: alice.transaction(request_id="none"),
-    ),
-    "SCOPE_MISSING": (
-        wallet_client.NotAllowed,
-        "PERMISSION_DENIED",
-        "",
-        lambda alice, _: alice.balance(user_id="bob"),
-    ),
-    "TOKEN_EXPIRED": (
-        wallet_client.TokenExpired,
-        "UNAUTHENTICATED",
-        "",
-        lambda _, late: late.balance(),
-    ),
-}
-
-
-def fill_to_the_brim(database_url: str, alice: Wallet) -> None:
-    """Bring alice's yens to what an account may hold at most, as thousands of deposits would."""
-    alice.deposit(10**15, currency_code="JPY")
-    raise_balance(database_url, 9 * 10**18)
-
-
-def raise_balance(database_url: str, posted_minor: int) -> None:
-    database = open_database(database_url)
-    statement = text("UPDATE accounts SET posted_minor = :posted WHERE currency_code = 'JPY'")
-    with database.transaction() as connection:
-        connection.execute(statement, {"posted": posted_minor})
-    database.close()
-
-
-@pytest.mark.parametrize("reason", FAILURES)
-def test_each_reason_is_raised_as_its_own_class(
-    database_url: str, target: str, alice: Wallet, reason: str
-) -> None:
-    kind, code, request_id, call = FAILURES[reason]
-    alice.deposit(100, request_id="start")
-    fill_to_the_brim(database_url, alice)
-    before = [(each.posted, each.sequence) for each in alice.balances()]
-
-    with (
-        Wallet(target, token("alice", exp=1), plaintext=True) as late,
-        pytest.raises(WalletError) as raised,
-    ):
-        call(alice, late)
-
-    assert type(raised.value) is kind
-    assert (raised.value.code.name, raised.value.reason) == (code, reason)
-    assert raised.value.request_id == request_id
-    assert str(raised.value)
-    assert [(each.posted, each.sequence) for each in alice.balances()] == before
-
-
-NOT_THERE: dict[str, Callable[[Wallet], object]] = {
-    "ACCOUNT_NOT_FOUND": lambda alice: alice.transfer("nobody", 1, request_id="r"),
-    "HOLD_NOT_FOUND": lambda alice: alice.void_hold(NO_ID, request_id="r"),
-    "TRANSACTION_NOT_FOUND": lambda alice: alice.reverse(NO_ID, request_id="r"),
-}
-
-
-@pytest.mark.parametrize("reason", NOT_THERE)
-def test_a_write_that_does_not_find_its_object_is_refused_for_good(
-    alice: Wallet, reason: str
-) -> None:
-    alice.deposit(100)
-    with pytest.raises(wallet_client.NotFound) as first:
-        NOT_THERE[reason](alice)
-    with pytest.raises(wallet_client.Refused) as again:
-        NOT_THERE[reason](alice)
-
-    assert type(first.value) is type(again.value)
-    assert (again.value.code.name, again.value.reason) == ("NOT_FOUND", reason)
-    assert again.value.transaction_id == first.value.metadata["transaction_id"] != ""
-    assert alice.balance().posted.minor_units == 100
-
-
-def test_an_invalid_request_says_which_fields_are_wrong(alice: Wallet) -> None:
-    with pytest.raises(wallet_client.InvalidRequest) as raised:
-        alice.transfer("@external", -5)
-
-    assert raised.value.fields.keys() == {"to_user_id", "amount.minor_units"}
-    assert "-5" in raised.value.fields["amount.minor_units"]
-
-
-def test_a_garbage_token_is_not_authenticated(target: str) -> None:
-    with (
-        Wallet(target, "garbage", plaintext=True) as nobody,
-        pytest.raises(wallet_client.NotAuthenticated) as raised,
-    ):
-        nobody.balance()
-
-    assert (raised.value.reason, raised.value.request_id) == ("TOKEN_INVALID", "")
 
 
 def test_a_refusal_is_not_tried_again(target: str) -> None:
