@@ -12,6 +12,8 @@ from wallet_service.storage.database import open_database
 
 NO_ID = "01890000-0000-7000-8000-000000000000"
 Call = Callable[[Wallet, Wallet], object]
+NOBODYS = "01890000-0000-7000-8000-000000000000"
+
 FAILURES: dict[str, tuple[type[WalletError], str, str, Call]] = {
     "INSUFFICIENT_FUNDS": (
         wallet_client.InsufficientFunds,
@@ -58,8 +60,8 @@ FAILURES: dict[str, tuple[type[WalletError], str, str, Call]] = {
     "TRANSACTION_NOT_FOUND": (
         wallet_client.TransactionNotFound,
         "NOT_FOUND",
-        "none",
-        lambda alice, _: alice.transaction(request_id="none"),
+        "r",
+        lambda alice, _: alice.reverse(NOBODYS, request_id="r"),
     ),
     "SCOPE_MISSING": (
         wallet_client.NotAllowed,
@@ -74,6 +76,15 @@ FAILURES: dict[str, tuple[type[WalletError], str, str, Call]] = {
         lambda _, late: late.balance(),
     ),
 }
+
+
+def test_a_transaction_that_is_not_there_yet_is_not_refused_for_good(alice: Wallet) -> None:
+    for asked in ({"request_id": "none"}, {"transaction_id": NOBODYS}):
+        with pytest.raises(wallet_client.NotFound) as missing:
+            alice.transaction(**asked)
+
+        assert not isinstance(missing.value, wallet_client.Refused)
+        assert (missing.value.reason, missing.value.request_id) == ("TRANSACTION_NOT_FOUND", "")
 
 
 def fill_to_the_brim(database_url: str, alice: Wallet) -> None:

@@ -12,7 +12,11 @@ from wallet_client.coalesce import Coalescer
 from wallet_client.errors import OutcomeUnknown, WalletError
 from wallet_client.statuses import RETRYABLE, error_from
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
-from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
+from wallet_client.v1.wallet_service_pb2 import (
+    ExecuteBatchRequest,
+    ExecuteBatchResponse,
+    GetTransactionRequest,
+)
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 
 _OPTIONS = [
@@ -149,7 +153,9 @@ class Connection:
     @contextmanager
     def _failures_told(self, request: Any) -> Iterator[None]:
         """Turn what gRPC raises into errors of ours, which name the request."""
-        request_id = getattr(request, "request_id", "")
+        # A read that asks for a request id has none of its own.
+        is_read = isinstance(request, GetTransactionRequest)
+        request_id = "" if is_read else getattr(request, "request_id", "")
         try:
             yield
         except grpc.RpcError as error:

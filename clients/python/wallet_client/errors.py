@@ -163,7 +163,11 @@ class CaptureExceedsHold(Refused):
 
 
 class TransactionNotFound(Refused, NotFound):
-    """There is no such transaction, or it is not the caller's to see."""
+    """
+    What shall be reversed is not there, or not the caller's to see.
+
+    Reading a transaction raises plain `NotFound`: what is not there yet may still be made.
+    """
 
 
 class ReversalExceedsOriginal(Refused):

@@ -71,8 +71,8 @@ class ReadCalls(Connection):
         Read one transaction, by its id or by the caller's own request id: "did it happen?".
 
         Raises:
-            TransactionNotFound: There is none that the caller may see. A request under way, or sent
-                again, may still make it.
+            NotFound: There is none that the caller may see. A request under way, or sent again, may
+                still make it.
         """
         if request_id:
             request = GetTransactionRequest(request_id=request_id)
