@@ -66,9 +66,8 @@ class HealthMonitor:
     def stop(self) -> None:
         """Say NOT_SERVING from now on."""
         self._stopping.set()
+        # The thread may be waiting for the database; what it still finds out changes nothing.
         self.servicer.enter_graceful_shutdown()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _watch(self) -> None:
         while not self._stopping.wait(_INTERVAL_S):

@@ -1,6 +1,7 @@
 """One worker: a threaded gRPC server with its engine and its database pools."""
 
 import functools
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -63,6 +64,9 @@ _CHANNEL_OPTIONS = {
 }
 
 _REFLECTION_THREADS = 2
+
+#: How long a server that stops waits for its threads once no call is left.
+_THREADS_WAIT_S = 2
 
 _log = structlog.get_logger()
 
@@ -171,15 +175,33 @@ class WalletServer:
         self._server.start()
         return int(port)
 
-    def stop(self) -> None:
-        """Turn new calls away, let those under way end within the grace time, close the pools."""
-        self._admission.is_draining = True  # first: a look at the database may keep health busy
+    def stop(self) -> bool:
+        """
+        Turn new calls away, let those under way end within the grace time, close the pools.
+
+        Returns:
+            Whether all threads ended. One that waits for a database that does not answer is left
+            behind: nobody knows for how long.
+        """
+        self._admission.is_draining = True  # first: health takes a moment
         self._health.stop()
         stopped = self._server.stop(self._settings.grace_ms / 1000)
+        closing = threading.Thread(target=self._close, args=(stopped,), name="close", daemon=True)
+        closing.start()
+        stopped.wait()  # gRPC cuts calls that outlast the grace time
+        closing.join(_THREADS_WAIT_S)
+        is_closed = not closing.is_alive()
+        if not is_closed:
+            _log.warning("threads_abandoned", waited_ms=_THREADS_WAIT_S * 1000)
+        return is_closed
+
+    def _close(self, stopped: threading.Event) -> None:
+        """End all threads, however long each still has to wait, and close the database."""
         self._watches.stop()
         self._sweeper.stop()
         stopped.wait()
-        self._pool.shutdown(wait=True)
+        for pool in (self._pool, self._watches.pool):
+            pool.shutdown(wait=True)
         self._database.close()
 
 

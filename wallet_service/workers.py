@@ -58,13 +58,23 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
         server = WalletServer(settings, database, shares_port=False)
         on_ready(server.start())
         _wait_for_signal(*_SIGNALS)
-        server.stop()
+        _stop(server)
         return
     database.close()
     with _reserve_port(settings.listen) as port:
         host = settings.listen.rpartition(":")[0]
         shared = settings.model_copy(update={"listen": f"{host}:{port.getsockname()[1]}"})
         _Supervisor(shared, on_ready).run()
+
+
+def _stop(server: WalletServer) -> None:
+    """Drain; end this process at once if threads had to be left behind."""
+    if server.stop():
+        return
+    # Python would wait for them. Whatever they are at survives this, as it survives `kill -9`.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
 
 
 def _wait_for_signal(*signals: signal.Signals) -> None:
@@ -234,7 +244,7 @@ def _work(settings: Settings, place: int, ready: Connection) -> None:
         sys.exit(f"wallet: {error}")
     ready.send_bytes(b"ready")
     _wait_for_signal(signal.SIGTERM)
-    server.stop()
+    _stop(server)
 
 
 def _end_with_supervisor() -> None:

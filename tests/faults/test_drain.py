@@ -13,6 +13,7 @@ from harness.children import wait_until_gone, workers_of
 from harness.deployment import Deployment
 from harness.load import Clients, open_books, scaled
 from harness.patience import eventually
+from harness.postgres import StartedPostgres
 from harness.processes import ServerProcess
 from harness.tokens import bearer, service_token
 from sqlalchemy import text
@@ -117,6 +118,37 @@ def test_a_second_signal_ends_the_server_at_once(
         assert patient_server.process.wait(10) != 0
         wait_until_gone(workers)
         assert sending.code() == grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_database_that_hangs_does_not_keep_the_server_from_ending(
+    own_postgres: StartedPostgres, postgres_url: str, tmp_path: Path, workers: int
+) -> None:
+    with ServerProcess(tmp_path, postgres_url, workers=workers, grace_ms=500) as server:
+        open_books(server.target, ["alice", "bob"], amount_minor=1000)
+        with _accounts_locked(postgres_url), _call_under_way(server.target) as sending:
+            with own_postgres.hung():
+                exit_code = server.terminate()
+            cut = sending.exception()
+
+        assert exit_code == 0
+        assert isinstance(cut, grpc.RpcError)
+        assert "threads_abandoned" in server.log
+
+
+def test_a_lock_held_by_others_does_not_keep_the_server_from_ending(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    settings = {**PATIENT, "grace_ms": 500}
+    with ServerProcess(tmp_path, sqlite_url, **settings) as server:
+        open_books(server.target, ["alice", "bob"], amount_minor=1000)
+        with _accounts_locked(sqlite_url), _call_under_way(server.target) as sending:
+            exit_code = server.terminate()
+            cut = sending.exception()
+
+        assert exit_code == 0
+        assert isinstance(cut, grpc.RpcError)
+        assert server.log.count("threads_abandoned") == 1
 
 
 def test_a_drain_under_load_leaves_no_answer_open(

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg2
 from psycopg2 import sql
 from sqlalchemy.engine import make_url
+
+if TYPE_CHECKING:
+    import psutil
 
 _numbers = count(1)
 
@@ -70,11 +73,28 @@ class StartedPostgres:
         """Kill the server and all its backends as a crash would."""
         import psutil  # noqa: PLC0415 (comes with the wheel)
 
-        postmaster = psutil.Process(self.pid)
-        victims = [postmaster, *postmaster.children(recursive=True)]
+        victims = self._processes()
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
         psutil.wait_procs(victims, timeout=10)
+
+    @contextmanager
+    def hung(self) -> Iterator[None]:
+        """Have the server keep all its connections and answer nothing."""
+        stopped = self._processes()
+        try:
+            for process in stopped:
+                process.send_signal(signal.SIGSTOP)
+            yield
+        finally:
+            for process in stopped:
+                process.send_signal(signal.SIGCONT)
+
+    def _processes(self) -> "list[psutil.Process]":
+        import psutil  # noqa: PLC0415 (comes with the wheel)
+
+        postmaster = psutil.Process(self.pid)
+        return [postmaster, *postmaster.children(recursive=True)]
 
     def start_again(self) -> None:
         """Start the killed server; it recovers from its write-ahead log."""
