@@ -1,22 +1,31 @@
 """Health that follows the database, both ways; and asking a server for it."""
 
 import functools
+import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import structlog
 from cryptography import x509
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
+from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.settings import Settings, read_file
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import ping
 
 _INTERVAL_S = 1.0
+#: A database that says nothing for so long is as good as none.
+_SILENCE_MAX_S = 5.0
 _TIMEOUT_S = 3
 _HOST = "127.0.0.1"
+
+_SERVING: int = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
+
+_log = structlog.get_logger()
 
 
 class _Servicer(health.HealthServicer):  # type: ignore[misc]
@@ -45,6 +54,8 @@ class HealthMonitor:
     """
     Says whether calls can be answered: whether the database does.
 
+    One thread asks, which may take for ever; another waits for what it finds, and not for long.
+
     Args:
         database: Asked every second.
 
@@ -56,33 +67,54 @@ class HealthMonitor:
         self._services = ["", *services]
         self.servicer = _Servicer()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="health-monitor", daemon=True)
+        self._found: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def start(self) -> None:
         """Look once, then go on looking."""
+        threading.Thread(target=self._ask, name="health-ping", daemon=True).start()
         self._report()
-        self._thread.start()
+        threading.Thread(target=self._watch, name="health-monitor", daemon=True).start()
 
     def stop(self) -> None:
         """Say NOT_SERVING from now on."""
         self._stopping.set()
-        # The thread may be waiting for the database; what it still finds out changes nothing.
+        # Nobody waits for the threads: what they still find changes nothing.
         self.servicer.enter_graceful_shutdown()
 
-    def _watch(self) -> None:
-        while not self._stopping.wait(_INTERVAL_S):
-            self._report()
+    def _ask(self) -> None:
+        while not self._stopping.is_set():
+            self._found.put(self._status())
+            self._stopping.wait(_INTERVAL_S)
 
-    def _report(self) -> None:
+    def _status(self) -> int:
         try:
             ping(self._database)
-            status = health_pb2.HealthCheckResponse.SERVING
-        except Overloaded:
-            return  # busy is not broken
         except DatabaseUnavailable:
-            status = health_pb2.HealthCheckResponse.NOT_SERVING
+            return _NOT_SERVING
+        except Exception as error:  # noqa: BLE001 (whatever it is, somebody has to go on asking)
+            self._note(error)
+            return _NOT_SERVING
+        return _SERVING
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._report()
+            except Exception as error:  # noqa: BLE001 (the next report may pass)
+                self._note(error)
+
+    def _report(self) -> None:
+        """Pass on what was found last, or that nothing was found for too long."""
+        try:
+            status = self._found.get(timeout=_SILENCE_MAX_S)
+        except queue.Empty:
+            status = _NOT_SERVING
         for service in self._services:
             self.servicer.set(service, status)
+
+    def _note(self, error: Exception) -> None:
+        if not self._stopping.is_set():  # then it is nobody's business any more
+            _log.error("health_not_checked", exc_info=error)
 
 
 def ask_health(settings: Settings) -> str:

@@ -92,3 +92,11 @@ def test_health_follows_the_database_both_ways(
         wait_until_health_is(server.target, SERVING)
 
         assert service.balance(user_id="alice").posted.minor_units == 100
+
+
+def test_health_turns_when_the_database_keeps_silent_and_back_when_it_speaks(
+    own_postgres: StartedPostgres, server: ServerProcess
+) -> None:
+    with own_postgres.hung():
+        wait_until_health_is(server.target, NOT_SERVING)
+    wait_until_health_is(server.target, SERVING)

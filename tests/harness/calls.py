@@ -39,7 +39,7 @@ _STREAMS = {path for path, method in _CALLS if method.server_streaming}
 # Without probing for bandwidth, what travels ahead of a reader stays small.
 _OPTIONS = [("grpc.enable_retries", 0), ("grpc.http2.bdp_probe", 0)]
 #: Threads of the server that look for themselves, not for a call.
-_OWN_THREADS = {"health-monitor", "sweeper", "watches"}
+_OWN_THREADS = {"sweeper", "watches"}
 _WAIT_S = 20
 
 

@@ -2,7 +2,7 @@
 Database transactions, and the one place where driver errors become ours.
 
 A `Database` has two pools: one connection that writes the engine's batches, and some that only
-read.
+read. One connection more serves nothing but looking whether the database is well.
 """
 
 from collections.abc import Callable, Iterator
@@ -68,6 +68,7 @@ class Database:
     dialect: Dialect
     writer: Engine
     reader: Engine
+    prober: Engine
 
     @property
     def is_embedded(self) -> bool:
@@ -174,8 +175,8 @@ class Database:
 
     def close(self) -> None:
         """Close all idle connections."""
-        self.writer.dispose()
-        self.reader.dispose()
+        for engine in (self.writer, self.reader, self.prober):
+            engine.dispose()
 
 
 def _note_idle(_connection: object, record: ConnectionPoolEntry) -> None:
@@ -204,6 +205,6 @@ def open_database(url: str, limits: Limits | None = None) -> Database:
         parsed = parsed.set(drivername="postgresql+psycopg2")
     else:
         raise UnsafeDatabase(f"{kind} is not supported: use sqlite or postgresql")
-    writer, reader = dialect.create_engines(parsed, limits or Limits())
-    event.listen(reader, "checkin", _note_idle)
-    return Database(dialect, writer, reader)
+    engines = dialect.create_engines(parsed, limits or Limits())
+    event.listen(engines.reader, "checkin", _note_idle)
+    return Database(dialect, *engines)

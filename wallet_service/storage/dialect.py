@@ -23,7 +23,7 @@ class Limits:
 
         statement_timeout_ms: Until a statement must be done; never counts for COMMIT.
 
-        reader_pool_size: Connections for reads; one more writes.
+        reader_pool_size: Connections for reads; one more writes, and another looks after health.
 
         pool_timeout_s: Until a read must have its connection.
     """
@@ -33,6 +33,14 @@ class Limits:
     statement_timeout_ms: int = 5000
     reader_pool_size: int = 8
     pool_timeout_s: int = 3
+
+
+class Engines(NamedTuple):
+    """What writes, what reads, and what only looks whether the database is well."""
+
+    writer: Engine
+    reader: Engine
+    prober: Engine
 
 
 class LastRows(NamedTuple):
@@ -67,8 +75,8 @@ class Dialect(Protocol):
         """Execution options by which SQLAlchemy begins and ends transactions on a connection."""
         ...
 
-    def create_engines(self, url: URL, limits: Limits) -> tuple[Engine, Engine]:
-        """Return the writing and the reading pool."""
+    def create_engines(self, url: URL, limits: Limits) -> Engines:
+        """Return the writing and the reading pool, and the engine of the prober's connection."""
         ...
 
     def check_durability(self, connection: Connection) -> None:
@@ -76,7 +84,7 @@ class Dialect(Protocol):
         ...
 
     def takes_writes(self, connection: Connection) -> bool:
-        """Ask, on a reading connection, whether the database is one that can be written."""
+        """Ask, on the prober's connection, whether the database is one that can be written."""
         ...
 
     def begin_snapshot(self, connection: Connection) -> Connection:

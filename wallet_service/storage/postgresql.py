@@ -17,7 +17,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Engine,
     cast,
     create_engine,
     event,
@@ -28,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, insert as insert
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.storage.dialect import Limits, UnsafeDatabase
+from wallet_service.storage.dialect import Engines, Limits, UnsafeDatabase
 from wallet_service.storage.postgresql_batch import (
     commit as commit,
     find_accounts as find_accounts,
@@ -68,8 +67,8 @@ _LOST_CLASSES = (
 )
 
 
-def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
-    """Return a pool of one writing connection, and one of reading connections."""
+def create_engines(url: URL, limits: Limits) -> Engines:
+    """Return a pool of one writing connection, one of reading connections, and a prober."""
     timeouts = {
         "lock_timeout": limits.lock_timeout_ms,
         "statement_timeout": limits.statement_timeout_ms,
@@ -95,9 +94,20 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
         pool_timeout=limits.pool_timeout_s,
         connect_args=_connect_args(limits, {**timeouts, "default_transaction_read_only": "on"}),
     )
+    # Kept open, because servers that come and go may leave no place for a new one; looked at before
+    # use, because one that did not survive its server tells nothing about the next.
+    prober = create_engine(
+        url,
+        hide_parameters=True,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=0,
+        pool_pre_ping=True,
+        connect_args=_connect_args(limits, timeouts),
+    )
     for engine in (writer, reader):
         event.listen(engine, "connect", _read_plainly)
-    return writer, reader
+    return Engines(writer, reader, prober)
 
 
 def _read_plainly(connection: psycopg2.extensions.connection, _record: object) -> None:

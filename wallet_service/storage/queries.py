@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, tuple_
+from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account, Hold, Outcome, Transaction
 from wallet_service.ledger.commands import AccountKey
@@ -159,12 +160,19 @@ def _is_before(
 
 def ping(database: Database) -> None:
     """
-    Ask the database whether it takes writes.
+    Ask the database whether it takes writes, for as long as it takes to answer.
+
+    It has a connection of its own for that, so that busy ones tell nothing.
 
     Raises:
-        DatabaseUnavailable: It does not answer, or is a standby.
-
-        Overloaded: As `Database.read`.
+        DatabaseUnavailable: It does not answer, or cannot be written.
     """
-    if not database.read(database.dialect.takes_writes):
+    try:
+        with database.prober.connect() as connection:
+            takes_writes = database.dialect.takes_writes(connection)
+    except DBAPIError as error:
+        if database.dialect.was_rolled_back(error):
+            return  # busy is not broken
+        raise DatabaseUnavailable from error
+    if not takes_writes:
         raise DatabaseUnavailable

@@ -9,25 +9,28 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
     ColumnElement,
     Connection,
-    Engine,
+    NullPool,
     QueuePool,
     and_,
     create_engine,
     event,
+    false,
     func,
     literal,
     select,
+    update,
 )
 from sqlalchemy.dialects.sqlite import insert as insert
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.storage.dialect import Limits, UnsafeDatabase
-from wallet_service.storage.schema import entries, transactions
+from wallet_service.storage.dialect import Engines, Limits, UnsafeDatabase
+from wallet_service.storage.schema import accounts, entries, transactions
 from wallet_service.storage.sqlite_batch import (
     commit as commit,
     find_accounts as find_accounts,
@@ -51,12 +54,15 @@ _LOST = {
     sqlite3.SQLITE_READONLY,
 }
 
+_CHANGE_NOTHING = update(accounts).values(sequence=accounts.c.sequence).where(false())
 
-def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
-    """Return a pool of one writing connection, and one of reading connections, on one file."""
+
+def create_engines(url: URL, limits: Limits) -> Engines:
+    """Return a pool of one writing and one of reading connections, and a prober, on one file."""
     if not url.database or url.database == ":memory:":
         raise UnsafeDatabase("SQLite needs a file: sqlite:///path/to/wallet.db")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if "uri" not in url.query:  # an address is no path
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     # The one lock is everybody's: there is no command to blame, so it is worth the whole wait.
     connect_args = {"timeout": limits.statement_timeout_ms / 1000, "check_same_thread": False}
     writer = create_engine(
@@ -76,11 +82,27 @@ def create_engines(url: URL, limits: Limits) -> tuple[Engine, Engine]:
         pool_timeout=limits.pool_timeout_s,
         connect_args=connect_args,
     )
-    for engine in (writer, reader):
+    # Opened anew each time, because files that are open do not show what became of their name.
+    prober = create_engine(
+        _existing(url),
+        hide_parameters=True,
+        poolclass=NullPool,
+        connect_args={**connect_args, "timeout": 0},
+    )
+    for engine in (writer, reader, prober):
         event.listen(engine, "connect", _set_up)
     event.listen(writer, "connect", _keep_undo_in_memory)
     event.listen(writer, "begin", _begin_immediate)
-    return writer, reader
+    return Engines(writer, reader, prober)
+
+
+def _existing(url: URL) -> URL:
+    """Return an address that makes no file where there is none."""
+    if "uri" in url.query:
+        return url  # whoever writes so chooses the mode
+    path = quote(str(Path(str(url.database)).absolute()))
+    query = {**url.query, "mode": "rw", "uri": "true"}
+    return url.set(database=f"file:{path}", query=query)
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
@@ -110,8 +132,10 @@ def check_durability(connection: Connection) -> None:
 
 
 def takes_writes(connection: Connection) -> bool:
-    """Ask for a sign of life; who can read the file can write it."""
-    return connection.scalar(select(1)) == 1
+    """Take the write lock and give it back; raises where the file is gone or read-only."""
+    # BEGIN IMMEDIATE would do, but on a read-only file SQLite makes a plain BEGIN of it.
+    connection.execute(_CHANGE_NOTHING)
+    return True
 
 
 def begin_snapshot(connection: Connection) -> Connection:
