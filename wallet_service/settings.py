@@ -11,15 +11,18 @@ import os
 import re
 import secrets
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wallet_service.ledger.money import EXPONENTS
 
 _PREFIX = "WALLET_"
+_FILE = ".env"
 
 #: What stands for a password in an address: after the user's name, or as a parameter.
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+(?=@)|([?&]\w*password=)[^&]+")
@@ -37,7 +40,7 @@ class Settings(BaseSettings):
     """Everything an operator can choose. Each field is the variable `WALLET_<FIELD>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=_PREFIX, env_file=_FILE, extra="ignore", frozen=True, env_ignore_empty=True
     )
 
     #: `sqlite:///path` or `postgresql://user:password@host/name`.
@@ -177,8 +180,9 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         SettingsError: The first thing that is wrong, with its variable's name.
     """
-    _refuse_misspelt_variables()
-    if os.environ.get("WALLET_DATABASE_URL") == "":
+    variables = _read_variables()
+    _refuse_misspelt(variables)
+    if variables.get("WALLET_DATABASE_URL", "default") in {"", None}:
         # A variable somebody forgot to fill must not put the books into a new local file.
         raise SettingsError("WALLET_DATABASE_URL: is empty")
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -204,10 +208,21 @@ def lines_of(settings: Settings) -> list[str]:
     return lines
 
 
-def _refuse_misspelt_variables() -> None:
+def _read_variables() -> dict[str, str | None]:
+    """Read the file and the environment, which wins; upper and lower case are the same."""
+    try:
+        lines = dotenv_values(_FILE, encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{_FILE}: is not UTF-8: {error.reason}") from error
+    except OSError as error:
+        raise SettingsError(f"{_FILE}: {error.strerror}") from error
+    return {name.upper(): value for name, value in (*lines.items(), *os.environ.items())}
+
+
+def _refuse_misspelt(variables: Iterable[str]) -> None:
     """Raise for a variable that is nearly a setting's: its value would be silently ignored."""
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
-    for name in sorted(set(os.environ) - known):
+    for name in sorted(set(variables) - known):
         meant = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if name.startswith(_PREFIX) and meant:
             raise SettingsError(f"{name}: no such setting, is {meant[0]} meant?")

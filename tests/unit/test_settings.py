@@ -67,6 +67,42 @@ def test_a_file_sets_what_no_variable_does(monkeypatch: pytest.MonkeyPatch) -> N
     assert (load_settings().threads, load_settings().workers) == (5, 2)
 
 
+@pytest.mark.parametrize("name", ["WALLET_DATABSE_URL", "wallet_databse_url"])
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_name_that_is_nearly_a_settings_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    if place == "file":
+        Path(".env").write_text(f"{name}=postgresql://w:x@db/prod\n")
+    else:
+        monkeypatch.setenv(name, "postgresql://w:x@db/prod")
+
+    with pytest.raises(SettingsError, match=r"WALLET_DATABSE_URL: .* WALLET_DATABASE_URL meant"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "line", ["WALLET_DATABASE_URL=", "WALLET_DATABASE_URL", "wallet_database_url=''"]
+)
+def test_an_empty_address_of_the_database_is_refused_in_a_file_too(
+    monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    Path(".env").write_text(f"{line}\n")
+
+    with pytest.raises(SettingsError, match="WALLET_DATABASE_URL: is empty"):
+        load_settings()
+
+    monkeypatch.setenv("WALLET_DATABASE_URL", "postgresql://db/prod")
+    assert load_settings().database_url == "postgresql://db/prod"
+
+
+def test_a_file_that_is_not_utf_8_is_told() -> None:
+    Path(".env").write_bytes("WALLET_JWT_ISSUER=кофе\n".encode("cp1251"))
+
+    with pytest.raises(SettingsError, match=r"\.env: is not UTF-8"):
+        load_settings()
+
+
 def test_the_command_line_wins_where_it_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WALLET_WORKERS", "2")
 
