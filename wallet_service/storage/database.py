@@ -108,10 +108,15 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Lend a connection for statements that are committed together; for all but batches."""
+        """
+        Lend a connection for statements that are committed together; for all but batches.
+
+        They may take as long as they need: a migration rewrites whole tables.
+        """
         with self.writer.connect() as plain:
             connection = plain.execution_options(**self.dialect.TRANSACTION_OPTIONS)
             with connection.begin():
+                self.dialect.lift_limits(connection)
                 yield connection
 
     def _failure(self, error: DBAPIError, *, is_committing: bool) -> BatchFailed | None:

@@ -91,6 +91,10 @@ class Dialect(Protocol):
         """Make all that follows on a reading connection see one moment of the books."""
         ...
 
+    def lift_limits(self, connection: Connection) -> None:
+        """Take the limits of calls from a transaction that has begun."""
+        ...
+
     def lock_accounts(
         self,
         connection: Connection,

@@ -22,7 +22,7 @@ from sqlalchemy import (
     event,
     func,
     select,
-    text,
+    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert as insert
 from sqlalchemy.exc import DBAPIError
@@ -51,6 +51,15 @@ _BY_KEY = {
     "enable_mergejoin": "off",
     # Older servers take a plan that is left no cheap way for one worth compiling.
     "jit": "off",
+}
+#: What is set for the whole session is its default too, so the contrary has to be said.
+_UNLIMITED = {
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "plan_cache_mode": "auto",
+    "enable_seqscan": "on",
+    "enable_hashjoin": "on",
+    "enable_mergejoin": "on",
 }
 _ROLLED_BACK = {
     errorcodes.SERIALIZATION_FAILURE,
@@ -154,10 +163,15 @@ def takes_writes(connection: Connection) -> bool:
 def begin_snapshot(connection: Connection) -> Connection:
     """Make all that follows see one moment, without a time limit and by any plan."""
     snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
-    snapshot.execute(text("SET LOCAL statement_timeout = 0"))
-    for name in _BY_KEY:
-        snapshot.execute(text(f"SET LOCAL {name} TO DEFAULT"))
+    lift_limits(snapshot)
     return snapshot
+
+
+def lift_limits(connection: Connection) -> None:
+    """Let a transaction take its time, between its statements too, and read whole tables."""
+    local = true()
+    settings = (func.set_config(name, value, local) for name, value in _UNLIMITED.items())
+    connection.execute(select(*settings))
 
 
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
