@@ -122,7 +122,9 @@ def start_postgres() -> StartedPostgres | GivenPostgres:
     return GivenPostgres(url) if url else StartedPostgres()
 
 
-def create_database(postgres: Postgres, template: str | None = None) -> str:
+def create_database(
+    postgres: Postgres, template: str | None = None, *, encoding: str | None = None
+) -> str:
     """Make an empty database, or a copy of another; return its address."""
     name = f"wallet_test_{os.getpid()}_{next(_numbers)}"
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
@@ -130,6 +132,10 @@ def create_database(postgres: Postgres, template: str | None = None) -> str:
         origin = make_url(template).database
         assert origin
         statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(origin))
+    if encoding:
+        statement += sql.SQL(" TEMPLATE template0 LOCALE 'C' ENCODING {}").format(
+            sql.Literal(encoding)
+        )
     _execute(postgres, statement)
     return make_url(postgres.admin_url).set(database=name).render_as_string(hide_password=False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from harness.patience import eventually
-from harness.postgres import GivenPostgres, StartedPostgres
+from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
 from harness.processes import run_wallet, wallet_environment
 from psycopg2 import sql
 
@@ -56,6 +56,20 @@ def test_a_safe_postgresql_is_taken(postgres_url: str) -> None:
     database = open_database(postgres_url)
     database.check_durability()
     database.close()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_keep_every_description_is_refused(
+    postgres: StartedPostgres | GivenPostgres, encoding: str
+) -> None:
+    url = create_database(postgres, encoding=encoding)
+    database = open_database(url)
+
+    with pytest.raises(UnsafeDatabase, match=f"server_encoding = {encoding}"):
+        database.check_durability()
+
+    database.close()
+    drop_database(postgres, url)
 
 
 @contextmanager

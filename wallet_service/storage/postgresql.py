@@ -146,13 +146,19 @@ def _connect_args(limits: Limits, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_durability(connection: Connection) -> None:
-    """Raise `UnsafeDatabase` for a server that is too old or may lose a committed change."""
+    """Raise `UnsafeDatabase` for a server that is too old, or may lose or not take a change."""
     version = connection.scalar(select(func.current_setting("server_version_num").cast(BigInteger)))
     if version is None or version < _VERSION_MIN:
         raise UnsafeDatabase(f"PostgreSQL is version {version}, 14 or later is needed")
     for name in ("fsync", "full_page_writes", "synchronous_commit"):
         if connection.scalar(select(func.current_setting(name))) == "off":
             raise UnsafeDatabase(f"PostgreSQL has {name} = off: an answered change could be lost")
+    encoding = connection.scalar(select(func.current_setting("server_encoding")))
+    if encoding != "UTF8":
+        raise UnsafeDatabase(
+            f"the database has server_encoding = {encoding}: it cannot keep every description;"
+            " create one with ENCODING 'UTF8'"
+        )
 
 
 def takes_writes(connection: Connection) -> bool:
