@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import cast
 
 import grpc
+from cryptography import x509
 
-from wallet_service.settings import Settings, SettingsError, read_file, signing_secret
+from wallet_service.settings import (
+    DEVELOPMENT_SECRET_FILE,
+    Settings,
+    SettingsError,
+    read_file,
+    signing_secret,
+)
 from wallet_service.transport.keys import (
     FetchedKeys,
     Keys,
@@ -39,7 +46,8 @@ def signing_key(settings: Settings) -> VerificationKey:
     try:
         return key_of_secret(signing_secret(settings))
     except ValueError as error:
-        raise SettingsError(f"WALLET_JWT_SECRET_FILE: {error}") from error
+        source = "WALLET_JWT_SECRET_FILE" if settings.jwt_secret_file else DEVELOPMENT_SECRET_FILE
+        raise SettingsError(f"{source}: {error}") from error
 
 
 def _keys_in(
@@ -64,7 +72,7 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     files = [cert_file, key_file]
     if settings.tls_client_ca_file:
         files.append(settings.tls_client_ca_file)
-        read_file("tls_client_ca_file", settings.tls_client_ca_file)
+        _check_authorities(settings.tls_client_ca_file)
     _check_pair(cert_file, key_file)
     read_at = [_times(files)]
 
@@ -80,8 +88,9 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         times = _times(files)
         if times == read_at[0]:
             return None
-        read_at[0] = times
-        return configuration()
+        changed = configuration()
+        read_at[0] = times  # only now: what could not be read is tried again
+        return changed
 
     return grpc.dynamic_ssl_server_credentials(
         configuration(),
@@ -100,6 +109,16 @@ def _check_pair(cert_file: Path, key_file: Path) -> None:
     except ssl.SSLError as error:
         raise SettingsError(
             f"WALLET_TLS_CERT_FILE: no certificate for the key in WALLET_TLS_KEY_FILE: {error}"
+        ) from error
+
+
+def _check_authorities(ca_file: Path) -> None:
+    """Check as early what gRPC would report in the same way."""
+    try:
+        x509.load_pem_x509_certificates(read_file("tls_client_ca_file", ca_file))
+    except ValueError as error:
+        raise SettingsError(
+            f"WALLET_TLS_CLIENT_CA_FILE: no certificates in {ca_file}: {error}"
         ) from error
 
 

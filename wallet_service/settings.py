@@ -24,6 +24,9 @@ from wallet_service.ledger.money import EXPONENTS
 _PREFIX = "WALLET_"
 _FILE = ".env"
 
+#: Where a secret of our own making is kept.
+DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
+
 #: What stands for a password in an address: after the user's name, or as a parameter.
 _PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+(?=@)|([?&]\w*password=)[^&]+")
 
@@ -244,7 +247,7 @@ def signing_secret(settings: Settings) -> bytes:
             "WALLET_JWT_SECRET_FILE: a key for tokens is needed to serve other machines"
             " (or one of WALLET_JWT_PUBLIC_KEY_FILE, WALLET_JWT_JWKS_FILE, WALLET_JWT_JWKS_URL)"
         )
-    return _development_secret(Path("var/development-jwt-secret"))
+    return _development_secret(DEVELOPMENT_SECRET_FILE)
 
 
 def _development_secret(path: Path) -> bytes:

@@ -173,6 +173,16 @@ def test_a_secret_that_could_be_guessed_is_refused(tmp_path: Path, command: list
     _assert_one_clear_line(outcome, 2, "WALLET_JWT_SECRET_FILE", "32")
 
 
+def test_a_secret_of_our_own_making_that_got_lost_is_named_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/development-jwt-secret").touch()
+
+    outcome = _run("token", "alice", directory=tmp_path, jwt_secret_file="")
+
+    _assert_one_clear_line(outcome, 2, "var/development-jwt-secret: ", "32")
+    assert "WALLET_JWT_SECRET_FILE" not in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
@@ -225,6 +235,24 @@ def test_a_wrong_certificate_is_named(tmp_path: Path, content: str | None) -> No
     outcome = _run("serve", directory=tmp_path, tls_cert_file=wrong, tls_key_file=issued.key_file)
 
     _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE")
+
+
+@pytest.mark.parametrize("content", [None, "", "not a certificate"], ids=repr)
+def test_wrong_authorities_of_clients_are_named(tmp_path: Path, content: str | None) -> None:
+    issued = issue_certificate(tmp_path, "wallet.example")
+    wrong = tmp_path / "clients.crt"
+    if content is not None:
+        wrong.write_text(content)
+
+    outcome = _run(
+        "serve",
+        directory=tmp_path,
+        tls_cert_file=issued.cert_file,
+        tls_key_file=issued.key_file,
+        tls_client_ca_file=wrong,
+    )
+
+    _assert_one_clear_line(outcome, 2, "WALLET_TLS_CLIENT_CA_FILE", str(wrong))
 
 
 def test_half_a_pair_of_tls_files_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """TLS: who is spoken to is who was meant; certificates change while the server runs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from wallet_client import Undecided, Wallet
 from wallet_service.server import WalletServer
 from wallet_service.settings import Settings, SettingsError
 from wallet_service.storage.database import open_database
+
+RENEWED_AT_NS = 10**18
 
 
 def secure_client(target: str, roots: bytes) -> Wallet:
@@ -62,6 +65,27 @@ def test_a_certificate_that_is_missing_or_broken_leaves_the_last_good_one(
             assert alice.balance().posted.minor_units == 1
         new = make_certificate("new")
         write_certificate(tmp_path, new)
+        with secure_client(wallet.target, new.chain) as alice:
+            assert alice.balance().posted.minor_units == 1
+
+
+def test_a_certificate_that_could_not_be_read_for_a_moment_is_tried_again(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    old, new = make_certificate("old"), make_certificate("new")
+    files = write_certificate(tmp_path, old)
+    with serving(sqlite_url, tmp_path, **files) as wallet:
+        write_certificate(tmp_path, new)
+        key_file = files["tls_key_file"]
+        key_file.unlink()
+        key_file.mkdir()  # nobody can read that, whatever they may
+        os.utime(key_file, ns=(RENEWED_AT_NS, RENEWED_AT_NS))
+        with secure_client(wallet.target, old.chain) as alice:
+            alice.deposit(1)
+        key_file.rmdir()
+        key_file.write_bytes(new.key)
+        os.utime(key_file, ns=(RENEWED_AT_NS, RENEWED_AT_NS))
+
         with secure_client(wallet.target, new.chain) as alice:
             assert alice.balance().posted.minor_units == 1
 
