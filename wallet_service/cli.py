@@ -24,6 +24,7 @@ from wallet_service.ledger.money import EXPONENTS
 from wallet_service.logs import configure_logs
 from wallet_service.settings import Settings, SettingsError, lines_of, load_settings
 from wallet_service.storage.dialect import UnsafeDatabase
+from wallet_service.storage.queries import read_account
 from wallet_service.storage.schema_version import SchemaOutOfDate, check_schema
 from wallet_service.transport.auth import SCOPES
 from wallet_service.transport.validation import is_user_id
@@ -185,10 +186,11 @@ def statement(
         settings = load_settings()
         period = _period(start, end)
         key = AccountKey(user_id, currency or settings.currency)
-        if key.currency_code not in EXPONENTS:
-            raise SettingsError("--currency: not a current ISO 4217 currency code")
         database = server.open_from(settings)
         check_schema(database)
+        # Accounts outlive their currency; what nobody has an account in is a typing error.
+        if key.currency_code not in EXPONENTS and read_account(database, key) is None:
+            raise SettingsError("--currency: not a current ISO 4217 currency code")
         _write(render(key, stream_statement(database, key, period), text_format))
 
 

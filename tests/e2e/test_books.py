@@ -127,6 +127,19 @@ def test_beancount_finds_the_exported_books_in_order(
     assert "Liabilities:Wallet:Ua-2Db:RUB 20.60 ~ 0 RUB" in exported
 
 
+def test_beancount_takes_a_currency_that_is_no_longer_current_in_minor_units(
+    books: Books, service: Wallet, tmp_path: Path
+) -> None:
+    _odd_history(service)
+    books.retire("RUB", "BGN")
+
+    assert _bean_check(books, tmp_path) == (0, "")
+
+    exported = (tmp_path / "ledger.beancount").read_text()
+    assert "Liabilities:Wallet:Ua-2Db:BGN 2060 ~ 0 BGN-MINOR" in exported
+    assert " ~ 0 KWD" in exported
+
+
 def test_beancount_finds_a_balance_that_is_one_kopeck_off(
     books: Books, service: Wallet, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from harness.printed import AWKWARD, Books, rfc3339
+from wallet_client import Wallet
 from wallet_client.v1.types_pb2 import Transaction
 
 
@@ -130,6 +131,20 @@ def test_a_user_nobody_knows_has_a_statement_of_zeros(books: Books) -> None:
     }
 
 
+def test_a_currency_that_is_no_longer_current_is_shown_in_minor_units(
+    books: Books, service: Wallet
+) -> None:
+    service.deposit(1_955, user_id="alice")
+    books.retire("RUB", "BGN")
+
+    statement = books.statement("alice", "--currency", "BGN")
+    title = books.print("statement", "alice", "--currency", "BGN").splitlines()[0]
+
+    assert (statement["currency_code"], statement["closing_balance"]) == ("BGN", "1955")
+    assert title == "alice, BGN-MINOR, times in UTC"
+
+
+@pytest.mark.usefixtures("sqlite_url")
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

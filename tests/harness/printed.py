@@ -75,6 +75,13 @@ class Books:
         ):
             connection.execute(text(statement))
 
+    def retire(self, current: str, retired: str) -> None:
+        """Have all books been kept in a currency that is no longer current."""
+        for table in ("accounts", "entries", "transactions"):
+            self.damage(
+                f"UPDATE {table} SET currency_code = '{retired}' WHERE currency_code = '{current}'"
+            )
+
 
 def rfc3339(timestamp: Timestamp) -> str:
     """Write a time as `--from` and `--to` take it."""

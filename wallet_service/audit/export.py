@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
+from wallet_service.audit.render import sum_of, unit_of
 from wallet_service.ledger.books import EXTERNAL, State, Transaction
 from wallet_service.ledger.commands import MOVING_KINDS
-from wallet_service.ledger.money import decimal
 from wallet_service.storage.audit_queries import (
     Snapshot,
     count_rows,
@@ -98,11 +98,11 @@ def _beancount(connection: Snapshot, transactions: Iterator[Transaction]) -> Ite
         if transaction.state == State.POSTED and transaction.kind in MOVING_KINDS:
             yield _beancount_transaction(transaction)
     for account in accounts:
-        amount = decimal(-account.posted_minor, account.currency_code)
+        amount = sum_of(-account.posted_minor, account.currency_code)
         name = f"{_beancount_account(account.user_id)}:{account.currency_code}"
         closing = _day(newest) + timedelta(days=1)
         # Without "~ 0" Beancount would let a difference of one minor unit pass.
-        yield f"{closing} balance {name} {amount} ~ 0 {account.currency_code}\n"
+        yield f"{closing} balance {name} {amount} ~ 0 {unit_of(account.currency_code)}\n"
 
 
 def _beancount_transaction(transaction: Transaction) -> str:
@@ -120,7 +120,7 @@ def _beancount_transaction(transaction: Transaction) -> str:
             name = "Assets:External"
         else:
             name = f"{_beancount_account(str(user_id))}:{code}"
-        lines.append(f"  {name}  {decimal(amount_minor, code)} {code}")
+        lines.append(f"  {name}  {sum_of(amount_minor, code)} {unit_of(code)}")
     return "\n".join(lines) + "\n\n"
 
 

@@ -10,7 +10,7 @@ import orjson
 
 from wallet_service.audit.statement import StatementRow
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.ledger.money import decimal
+from wallet_service.ledger.money import EXPONENTS, decimal
 
 _US = 1_000_000
 _COLUMNS = ("sequence", "time", "kind", "counterparty", "description", "amount", "balance")
@@ -30,12 +30,25 @@ def render(key: AccountKey, rows: Iterator[StatementRow], text_format: str) -> I
         for record in records:
             yield _csv_line([record[column] for column in _COLUMNS])
     else:
-        yield f"{key.user_id}, {key.currency_code}, times in UTC\n"
+        yield f"{key.user_id}, {unit_of(key.currency_code)}, times in UTC\n"
         yield _TABLE.format(**dict(zip(_COLUMNS, _COLUMNS, strict=True))).rstrip() + "\n"
         for record in records:
             shown = {name: "" if value is None else value for name, value in record.items()}
             shown["description"] = _on_one_line(record["description"])
             yield _TABLE.format(**shown).rstrip() + "\n"
+
+
+def sum_of(amount_minor: int, currency_code: str) -> str:
+    """Write a sum in the unit of its currency that `unit_of` names."""
+    # What was recorded is shown for ever, also once its currency is no longer current.
+    if currency_code not in EXPONENTS:
+        return str(amount_minor)
+    return decimal(amount_minor, currency_code)
+
+
+def unit_of(currency_code: str) -> str:
+    """Name what sums are counted in: "RUB", or "BGN-MINOR" where nobody knows its digits now."""
+    return currency_code if currency_code in EXPONENTS else f"{currency_code}-MINOR"
 
 
 def _json(key: AccountKey, records: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -53,7 +66,7 @@ def _json(key: AccountKey, records: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 
 def _record(key: AccountKey, row: StatementRow) -> dict[str, Any]:
-    amount = None if row.amount_minor is None else decimal(row.amount_minor, key.currency_code)
+    amount = None if row.amount_minor is None else sum_of(row.amount_minor, key.currency_code)
     return {
         "sequence": row.sequence,
         "time": None if row.time is None else _time(row.time),
@@ -61,7 +74,7 @@ def _record(key: AccountKey, row: StatementRow) -> dict[str, Any]:
         "counterparty": row.counterparty,
         "description": row.description,
         "amount": amount,
-        "balance": decimal(row.balance_minor, key.currency_code),
+        "balance": sum_of(row.balance_minor, key.currency_code),
     }
 
 
