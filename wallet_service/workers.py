@@ -27,6 +27,8 @@ from wallet_service.settings import Settings, SettingsError
 
 _RESTART_DELAY_S = 1.0
 _ORPHANS_WAIT_S = 15
+#: The exit code of a worker that cannot use its settings, and so of the command.
+_WRONG_SETTING = 2
 #: New objects after which Python looks for garbage among them.
 _GARBAGE_MAX = 20_000
 #: What glibc's malloc is told (malloc.h): the number of its separate heaps, and the size from which
@@ -241,7 +243,8 @@ def _work(settings: Settings, place: int, ready: Connection) -> None:
         server = WalletServer(settings, open_from(settings), shares_port=True)
         server.start()
     except SettingsError as error:
-        sys.exit(f"wallet: {error}")
+        sys.stderr.write(f"wallet: {error}\n")
+        sys.exit(_WRONG_SETTING)
     ready.send_bytes(b"ready")
     _wait_for_signal(signal.SIGTERM)
     _stop(server)

@@ -237,6 +237,18 @@ def test_a_wrong_certificate_is_named(tmp_path: Path, content: str | None) -> No
     _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE")
 
 
+@pytest.mark.parametrize("setting", ["jwt_secret_file", "tls_cert_file"])
+def test_a_wrong_setting_that_workers_find_is_named_too(tmp_path: Path, setting: str) -> None:
+    issued = issue_certificate(tmp_path, "wallet.example")
+    tls = {"tls_cert_file": issued.cert_file, "tls_key_file": issued.key_file}
+
+    outcome = _run(
+        "serve", "--workers", "2", directory=tmp_path, **{**tls, setting: tmp_path / "missing"}
+    )
+
+    _assert_one_clear_line(outcome, 2, f"WALLET_{setting.upper()}")
+
+
 @pytest.mark.parametrize("content", [None, "", "not a certificate"], ids=repr)
 def test_wrong_authorities_of_clients_are_named(tmp_path: Path, content: str | None) -> None:
     issued = issue_certificate(tmp_path, "wallet.example")
