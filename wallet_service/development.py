@@ -1,5 +1,7 @@
 """What a first evening with the wallet needs: tokens, and lines to paste into a terminal."""
 
+import functools
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -45,13 +47,14 @@ def make_token(
 
 def quick_start(settings: Settings, address: str) -> str:
     """Return lines that move money between two users of a development server."""
+    call = functools.partial(_call, trust=_trust(settings), address=address)
     alice = make_token(settings, "alice")
     bob = make_token(settings, "bob")
     calls = [
-        _call("Deposit", "ALICE", '"amount":{"minor_units":"10000"}', address),
-        _call("Deposit", "BOB", '"amount":{"minor_units":"100"}', address),
-        _call("Transfer", "ALICE", '"to_user_id":"bob","amount":{"minor_units":"10000"}', address),
-        _call("GetBalance", "BOB", "", address),
+        call("Deposit", "ALICE", '"amount":{"minor_units":"10000"}'),
+        call("Deposit", "BOB", '"amount":{"minor_units":"100"}'),
+        call("Transfer", "ALICE", '"to_user_id":"bob","amount":{"minor_units":"10000"}'),
+        call("GetBalance", "BOB", ""),
     ]
     return "\n".join(
         [
@@ -70,11 +73,18 @@ def quick_start(settings: Settings, address: str) -> str:
     )
 
 
-def _call(method: str, user: str, fields: str, address: str) -> str:
+def _trust(settings: Settings) -> str:
+    """Write how grpcurl is to believe the server: a certificate of one's own is its authority."""
+    if settings.tls_cert_file is None:
+        return "-plaintext"
+    return f"-cacert {shlex.quote(str(settings.tls_cert_file))}"
+
+
+def _call(method: str, user: str, fields: str, *, trust: str, address: str) -> str:
     """Write one grpcurl line; a write gets a request id of its own."""
     if method != "GetBalance":
         fields += f',"request_id":"{uuid_utils.uuid7()}"'
     return (
-        f"grpcurl -plaintext -H \"authorization: Bearer ${user}\" -d '{{{fields}}}'"
+        f"grpcurl {trust} -H \"authorization: Bearer ${user}\" -d '{{{fields}}}'"
         f" {address} wallet.v1.WalletService/{method}"
     )

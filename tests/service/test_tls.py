@@ -1,6 +1,7 @@
 """TLS: who is spoken to is who was meant; certificates change while the server runs."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from harness.certificates import make_certificate, write_certificate
 from harness.tokens import token, write_secret
 from wallet_client import Undecided, Wallet
 
+from wallet_service.development import quick_start
 from wallet_service.server import WalletServer
 from wallet_service.settings import Settings, SettingsError
 from wallet_service.storage.database import open_database
@@ -103,6 +105,22 @@ def test_a_client_without_a_certificate_is_turned_away_where_one_is_demanded(
         pytest.raises(Undecided),
     ):
         nameless.balance()
+
+
+def test_the_lines_to_try_a_server_with_trust_its_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my files").mkdir()
+    files = write_certificate(tmp_path / "my files", make_certificate("ours"))
+
+    printed = quick_start(Settings(**files), "127.0.0.1:50051")
+
+    lines = [line for line in printed.splitlines() if line.startswith("grpcurl ")]
+    assert len(lines) == 4
+    trusted = ["grpcurl", "-cacert", str(files["tls_cert_file"])]
+    assert all(shlex.split(line)[:3] == trusted for line in lines)
+    assert "-plaintext" not in printed
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
