@@ -23,6 +23,7 @@ from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.money import EXPONENTS
 from wallet_service.logs import configure_logs
 from wallet_service.settings import Settings, SettingsError, lines_of, load_settings
+from wallet_service.storage.database import Database
 from wallet_service.storage.dialect import UnsafeDatabase
 from wallet_service.storage.queries import read_account
 from wallet_service.storage.schema_version import SchemaOutOfDate, check_schema
@@ -150,12 +151,18 @@ def _check_user_id(argument: str, user_id: str) -> None:
         )
 
 
+def _open_books(settings: Settings) -> Database:
+    """Open the database for a command that only reads, and so makes none."""
+    database = server.open_from(settings, must_exist=True)
+    check_schema(database)
+    return database
+
+
 @main.command()
 def verify() -> None:
     """Prove the books: exit 0 with counts, or 1 naming the damaged row."""
     with _clear_failures():
-        database = server.open_from(load_settings())
-        check_schema(database)
+        database = _open_books(load_settings())
         with _progress("proving") as progress:
             counts = books.verify(database, progress)
         typer.echo(
@@ -186,8 +193,7 @@ def statement(
         settings = load_settings()
         period = _period(start, end)
         key = AccountKey(user_id, currency or settings.currency)
-        database = server.open_from(settings)
-        check_schema(database)
+        database = _open_books(settings)
         # Accounts outlive their currency; what nobody has an account in is a typing error.
         if key.currency_code not in EXPONENTS and read_account(database, key) is None:
             raise SettingsError("--currency: not a current ISO 4217 currency code")
@@ -216,8 +222,7 @@ def export(
 ) -> None:
     """Print the whole ledger, as of one moment."""
     with _clear_failures():
-        database = server.open_from(load_settings())
-        check_schema(database)
+        database = _open_books(load_settings())
         with _progress("exporting") as progress:
             _write(export_ledger(database, text_format, progress))
 

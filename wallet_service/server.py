@@ -240,15 +240,15 @@ def _log_waiting(state: RetryCallState) -> None:
     _log.warning("waiting_for_database", setting="WALLET_DATABASE_URL", cause=cause)
 
 
-def open_from(settings: Settings) -> Database:
-    """Prepare the pools that the settings ask for."""
+def open_from(settings: Settings, *, must_exist: bool = False) -> Database:
+    """Prepare the pools that the settings ask for; see `open_database`."""
     limits = Limits(
         lock_timeout_ms=settings.lock_timeout_ms,
         statement_timeout_ms=settings.batch_timeout_ms,
         reader_pool_size=settings.reader_pool_size,
     )
     try:
-        return open_database(settings.database_url, limits)
+        return open_database(settings.database_url, limits, must_exist=must_exist)
     except (ArgumentError, UnsafeDatabase, OSError, ValueError) as error:
         raise SettingsError(f"WALLET_DATABASE_URL: {error}") from error
 

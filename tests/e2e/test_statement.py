@@ -144,6 +144,17 @@ def test_a_currency_that_is_no_longer_current_is_shown_in_minor_units(
     assert title == "alice, BGN-MINOR, times in UTC"
 
 
+@pytest.mark.parametrize("text_format", ["table", "json"])
+def test_a_statement_may_go_to_the_last_day_there_is(
+    books: Books, service: Wallet, text_format: str
+) -> None:
+    service.deposit(1_955, user_id="alice")
+
+    printed = books.print("statement", "alice", "--to", "9999-12-31", "--format", text_format)
+
+    assert "19.55" in printed
+
+
 @pytest.mark.usefixtures("sqlite_url")
 @pytest.mark.parametrize(
     ("arguments", "named"),
@@ -153,7 +164,7 @@ def test_a_currency_that_is_no_longer_current_is_shown_in_minor_units(
         (("alice", "--from", "0001-01-01T00:00:00+10:00"), "--from"),
         (("alice", "--to", ""), "--to"),
         (("alice", "--to", "2026-11-23T25:00:00Z"), "--to"),
-        (("alice", "--to", "9999-12-31"), "--to"),
+        (("alice", "--to", "10000-01-01"), "--to"),
         (("alice", "--from", "2026-11-23", "--to", "2026-11-21"), "--to"),
         (("alice", "--currency", "rub"), "--currency"),
         (("@external",), "USER"),

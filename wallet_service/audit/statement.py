@@ -118,9 +118,16 @@ def parse_moment(text: str, *, is_end: bool) -> int:
         except ValueError:
             moment = datetime.fromisoformat(text)
         else:
-            moment = datetime.combine(day + timedelta(days=1 if is_end else 0), time())
+            moment = _end_of(day) if is_end else datetime.combine(day, time())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
     except OverflowError as error:
         raise ValueError(text) from error
+
+
+def _end_of(day: date) -> datetime:
+    """Return the beginning of the next day; of the last day there is, the last moment."""
+    if day == date.max:
+        return datetime.max  # noqa: DTZ901 (as all dates here, it gets its zone later)
+    return datetime.combine(day + timedelta(days=1), time())

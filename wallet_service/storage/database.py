@@ -188,7 +188,7 @@ def _note_idle(_connection: object, record: ConnectionPoolEntry) -> None:
     record.info[_WAS_IDLE] = True
 
 
-def open_database(url: str, limits: Limits | None = None) -> Database:
+def open_database(url: str, limits: Limits | None = None, *, must_exist: bool = False) -> Database:
     """
     Prepare the pools for a database; nothing is connected yet.
 
@@ -197,7 +197,11 @@ def open_database(url: str, limits: Limits | None = None) -> Database:
 
         limits: Timeouts and pool sizes.
 
+        must_exist: Whether to refuse a file that is not there, instead of making it on first use.
+
     Raises:
+        FileNotFoundError: It is not.
+
         UnsafeDatabase: Not a database the wallet can keep money in.
     """
     parsed = make_url(url)
@@ -205,6 +209,8 @@ def open_database(url: str, limits: Limits | None = None) -> Database:
     dialect: Dialect
     if kind == "sqlite":
         dialect = sqlite
+        if must_exist:
+            sqlite.check_exists(parsed)
     elif kind in {"postgresql", "postgres"}:
         dialect = postgresql
         parsed = parsed.set(drivername="postgresql+psycopg2")

@@ -96,6 +96,12 @@ def create_engines(url: URL, limits: Limits) -> Engines:
     return Engines(writer, reader, prober)
 
 
+def check_exists(url: URL) -> None:
+    """Raise `FileNotFoundError` where there is no file yet."""
+    if url.database and "uri" not in url.query and not Path(url.database).is_file():
+        raise FileNotFoundError(f"no such file: {url.database}")
+
+
 def _existing(url: URL) -> URL:
     """Return an address that makes no file where there is none."""
     if "uri" in url.query:
