@@ -25,7 +25,7 @@ def test_the_table_of_log_events_lists_exactly_what_is_logged() -> None:
 
     listed = [(row[1], codes(row[0])[0]) for row in table(OPERATIONS, "Logs")]
 
-    assert sorted(listed) == sorted(LOG_CALL.findall(text))
+    assert sorted(listed) == sorted(set(LOG_CALL.findall(text)))  # one may be logged in two places
 
 
 def test_the_table_of_unavailable_lists_exactly_its_reasons() -> None:
