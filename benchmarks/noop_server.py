@@ -7,7 +7,7 @@
 import grpc
 from wallet_client.v1.wallet_service_pb2 import TransferRequest, TransferResponse
 
-from wallet_service.cli import main
+from wallet_service.__main__ import main
 from wallet_service.transport.servicer import WalletServicer
 
 

@@ -6,7 +6,6 @@ builds its own server, and each ends when its supervisor does.
 """
 
 import contextlib
-import ctypes
 import gc
 import multiprocessing
 import os
@@ -31,9 +30,6 @@ _ORPHANS_WAIT_S = 15
 _WRONG_SETTING = 2
 #: New objects after which Python looks for garbage among them.
 _GARBAGE_MAX = 20_000
-#: What glibc's malloc is told (malloc.h): the number of its separate heaps, and the size from which
-#: on memory is the system's own again once it is free.
-_MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 2), "M_MMAP_THRESHOLD": (-3, 128 * 1024)}
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger()
@@ -212,23 +208,9 @@ def _settle_in(settings: Settings, place: int) -> None:
             # A thread that is woken waits for the waker to go to sleep, instead of pushing it
             # aside only to find that it still has Python's lock.
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    _limit_malloc()
     # What was imported stays: looking through it again and again for garbage is in vain.
     gc.freeze()
     gc.set_threshold(_GARBAGE_MAX)
-
-
-def _limit_malloc() -> None:
-    """
-    Have glibc's malloc keep less than it likes to; elsewhere there is nothing to do.
-
-    Otherwise each thread keeps what it once needed for itself, though only one allocates at a time,
-    and after a few large requests there is room for large ones for good.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        for option, value in _MALLOC_OPTIONS.values():
-            libc.mallopt(option, value)
 
 
 def _work(settings: Settings, place: int, ready: Connection) -> None:

@@ -3,9 +3,11 @@
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from harness.authority import issue_certificate
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
@@ -16,6 +18,7 @@ from wallet_client import NotAllowed, Wallet
 from wallet_service.settings import Settings
 
 RELEASE = re.compile(r"wallet: the schema is at version \d{4}\n")
+SMALL_MALLOC = ("arena_max=2", "mmap_threshold=131072", "tcache_max=512")
 TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+\n")
 
 
@@ -392,3 +395,26 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     assert outcome.returncode == 0
     for command in ("serve", "migrate", "token", "verify", "statement", "export", "healthcheck"):
         assert f" {command} " in outcome.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process shows what it began with")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("chosen", ["", "glibc.malloc.check=0"])
+def test_a_server_begins_with_a_small_malloc_unless_somebody_chose_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, chosen: str
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if chosen:
+        monkeypatch.setenv("GLIBC_TUNABLES", chosen)
+    small = [f"glibc.malloc.{choice}" for choice in SMALL_MALLOC]
+
+    with ServerProcess(tmp_path, f"sqlite:///{tmp_path / 'wallet.db'}", workers=workers) as server:
+        process = psutil.Process(server.process.pid)
+        processes = [process, *process.children()]
+        environments = [Path(f"/proc/{each.pid}/environ").read_text() for each in processes]
+
+    expected = f"GLIBC_TUNABLES={chosen or ':'.join(small)}:"
+    for environment in environments:
+        # Some releases of glibc cut the text where they read it.
+        assert expected in environment.replace("\0", ":")
+    assert len(environments) >= workers

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 30
-_WALLET = [sys.executable, "-c", "from wallet_service.cli import main; main()"]
+_WALLET = [sys.executable, "-m", "wallet_service"]
 
 
 @dataclass(frozen=True)

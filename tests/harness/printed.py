@@ -15,7 +15,7 @@ from sqlalchemy import text
 from harness.processes import wallet_environment
 from wallet_service.storage.database import open_database
 
-_WALLET = [sys.executable, "-c", "from wallet_service.cli import main; main()"]
+_WALLET = [sys.executable, "-m", "wallet_service"]
 
 #: A description that every format has some trouble with.
 AWKWARD = 'обед "на\\двоих";\t\r\n,\x1b[2J\u2028 𝄞'

@@ -16,7 +16,7 @@ from harness.tokens import write_secret
 
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 30
-_WALLET = [sys.executable, "-c", "from wallet_service.cli import main; main()"]
+_WALLET = [sys.executable, "-m", "wallet_service"]
 
 
 def wallet_environment(directory: Path, database_url: str, **settings: object) -> dict[str, str]:
