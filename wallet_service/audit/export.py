@@ -6,16 +6,14 @@ outside world is `Assets:External`; every account's balance is asserted at the e
 Beancount proves the books once more by its own rules.
 """
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import orjson
 
-from wallet_service.audit.render import sum_of, unit_of
+from wallet_service.audit.writing import csv_line, moment_of, sum_of, unit_of
 from wallet_service.ledger.books import EXTERNAL, State, Transaction
 from wallet_service.ledger.commands import MOVING_KINDS
 from wallet_service.storage.audit_queries import (
@@ -26,7 +24,6 @@ from wallet_service.storage.audit_queries import (
 )
 from wallet_service.storage.database import Database
 
-_US = 1_000_000
 _COLUMNS = [name for name in Transaction._fields if name != "digest"]
 _PLAIN = re.compile(r"[A-Za-z0-9]")
 
@@ -66,23 +63,17 @@ def _jsonl(_connection: Snapshot, transactions: Iterator[Transaction]) -> Iterat
 
 
 def _csv(_connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:
-    yield _csv_line(_COLUMNS)
+    yield csv_line(_COLUMNS)
     for transaction in transactions:
         values = _record(transaction).values()
-        yield _csv_line(
+        yield csv_line(
             [orjson.dumps(value).decode() if isinstance(value, dict) else value for value in values]
         )
 
 
-def _csv_line(values: list[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
-
-
 def _record(transaction: Transaction) -> dict[str, Any]:
     record = {name: getattr(transaction, name) for name in _COLUMNS}
-    record["created_at"] = _moment(transaction.created_at).isoformat(timespec="microseconds")
+    record["created_at"] = moment_of(transaction.created_at).isoformat(timespec="microseconds")
     return record
 
 
@@ -137,9 +128,5 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _moment(time_us: int) -> datetime:
-    return datetime.fromtimestamp(time_us // _US, UTC) + timedelta(microseconds=time_us % _US)
-
-
 def _day(time_us: int) -> date:
-    return _moment(time_us).date()
+    return moment_of(time_us).date()

@@ -1,18 +1,14 @@
 """Statements as text for people and programs, written row by row."""
 
-import csv
-import io
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from wallet_service.audit.statement import StatementRow
+from wallet_service.audit.writing import csv_line, moment_of, sum_of, unit_of
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.ledger.money import EXPONENTS, decimal
 
-_US = 1_000_000
 _COLUMNS = ("sequence", "time", "kind", "counterparty", "description", "amount", "balance")
 _TABLE = (
     "{sequence:>8}  {time:<24}  {kind:<10}  {counterparty:<24}  {amount:>18}  {balance:>18}"
@@ -26,9 +22,9 @@ def render(key: AccountKey, rows: Iterator[StatementRow], text_format: str) -> I
     if text_format == "json":
         yield from _json(key, records)
     elif text_format == "csv":
-        yield _csv_line(list(_COLUMNS))
+        yield csv_line(list(_COLUMNS))
         for record in records:
-            yield _csv_line([record[column] for column in _COLUMNS])
+            yield csv_line([record[column] for column in _COLUMNS])
     else:
         yield f"{key.user_id}, {unit_of(key.currency_code)}, times in UTC\n"
         yield _TABLE.format(**dict(zip(_COLUMNS, _COLUMNS, strict=True))).rstrip() + "\n"
@@ -36,19 +32,6 @@ def render(key: AccountKey, rows: Iterator[StatementRow], text_format: str) -> I
             shown = {name: "" if value is None else value for name, value in record.items()}
             shown["description"] = _on_one_line(record["description"])
             yield _TABLE.format(**shown).rstrip() + "\n"
-
-
-def sum_of(amount_minor: int, currency_code: str) -> str:
-    """Write a sum in the unit of its currency that `unit_of` names."""
-    # What was recorded is shown for ever, also once its currency is no longer current.
-    if currency_code not in EXPONENTS:
-        return str(amount_minor)
-    return decimal(amount_minor, currency_code)
-
-
-def unit_of(currency_code: str) -> str:
-    """Name what sums are counted in: "RUB", or "BGN-MINOR" where nobody knows its digits now."""
-    return currency_code if currency_code in EXPONENTS else f"{currency_code}-MINOR"
 
 
 def _json(key: AccountKey, records: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -84,11 +67,4 @@ def _on_one_line(text: str) -> str:
 
 
 def _time(time_us: int) -> str:
-    moment = datetime.fromtimestamp(time_us // _US, UTC) + timedelta(microseconds=time_us % _US)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _csv_line(values: list[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    return moment_of(time_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
