@@ -1,11 +1,15 @@
 """Books that contradict themselves stop the account that is damaged, and nobody else."""
 
-from harness.calls import user
-from harness.people import People, money_of, rub
+from google.protobuf.duration_pb2 import Duration
+from harness.calls import user, wait_until
+from harness.people import People, hold_now, hold_of, money_of, rub
 from sqlalchemy import text
+from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, HOLD_STATE_EXPIRED
 from wallet_client.v1.wallet_service_pb2 import DepositRequest, TransferRequest
 
 from wallet_service.storage.database import open_database
+
+ONE_SECOND = Duration(seconds=1)
 
 
 def test_a_line_that_is_there_already_is_data_loss(
@@ -28,3 +32,20 @@ def test_a_line_that_is_there_already_is_data_loss(
     assert "alice" not in damaged.message
     assert other.code.name == "OK"
     assert money_of(people, "bob", "carol") == [(500, 0), (9, 0)]
+
+
+def test_a_hold_that_can_never_be_released_keeps_no_others_waiting(
+    people: People, database_url: str
+) -> None:
+    damaged = hold_of(people.alice, 300, expire_after=ONE_SECOND)
+    database = open_database(database_url)
+    with database.transaction() as connection:
+        # Its release would leave less than nothing on hold, which the table refuses.
+        connection.execute(text("UPDATE accounts SET held_minor = 0 WHERE user_id = 'alice'"))
+    database.close()
+    other = hold_of(people.bob, 200, expire_after=ONE_SECOND)
+
+    wait_until(lambda: hold_now(people, other).state == HOLD_STATE_EXPIRED)
+
+    assert hold_now(people, damaged).state == HOLD_STATE_ACTIVE
+    assert money_of(people, "bob") == [(500, 0)]

@@ -15,13 +15,15 @@ import structlog
 from wallet_service.engine.execute import Submission
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.ledger.commands import SYSTEM, ExpireHold
-from wallet_service.ledger.errors import HoldNotDue
+from wallet_service.ledger.errors import Contention, HoldNotDue, Unavailable
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import read_due_holds
 
 INTERVAL_S = 0.5
 _HOLDS_AT_ONCE = 200
 _DEADLINE_S = 30.0
+#: Failures that are others' doing, not a hold's.
+_OTHERS = (Contention, Unavailable)
 
 _log = structlog.get_logger()
 
@@ -62,15 +64,18 @@ class Sweeper:
         """Release all that is due; what cannot be released does not keep the rest waiting."""
         now = time.time_ns() // 1000
         after = 0
+        failures: list[Exception] = []
         while not self._stopping.is_set():
             due = read_due_holds(self._database, now, after=after, row_limit=_HOLDS_AT_ONCE)
-            if due:
-                self._release([hold_id for _, hold_id in due])
-            if len(due) < _HOLDS_AT_ONCE:
-                return
+            if not due:
+                break
+            failures += self._release([hold_id for _, hold_id in due])
             after, _ = due[-1]  # more that expired with it are found by the next sweep
+        if failures:
+            _log.warning("holds_not_swept", holds=len(failures), cause=repr(failures[0]))
 
-    def _release(self, hold_ids: Sequence[str]) -> None:
+    def _release(self, hold_ids: Sequence[str]) -> list[Exception]:
+        """Release some holds in one batch; return why others could not be."""
         commands = [
             ExpireHold(caller=SYSTEM, request_id=f"expire/{hold_id}", hold_id=hold_id)
             for hold_id in hold_ids
@@ -83,5 +88,7 @@ class Sweeper:
             # Somebody resolved it meanwhile, or this clock is ahead of the batch's.
             if isinstance(result, Exception) and not isinstance(result, HoldNotDue)
         ]
-        if failures:
-            _log.warning("holds_not_swept", holds=len(failures), cause=repr(failures[0]))
+        is_spoiled = any(not isinstance(failure, _OTHERS) for failure in failures)
+        if is_spoiled and len(hold_ids) > 1:  # by one of them: each for itself
+            return [failure for hold_id in hold_ids for failure in self._release([hold_id])]
+        return failures
