@@ -17,6 +17,7 @@ from wallet_client.v1.wallet_service_pb2 import (
 )
 
 from wallet_service.ledger.ids import transaction_id
+from wallet_service.transport import batch
 
 Operation = ExecuteBatchRequest.Operation
 
@@ -409,14 +410,20 @@ def test_a_hold_that_is_anothers_to_resolve_is_named_by_its_operation(
     assert money_of(people, "alice") == [(ALICE_MINOR - (not atomic), 100)]
 
 
-def test_a_batch_does_not_send_the_words_of_holds_it_did_not_make(people: People) -> None:
+def test_a_batch_does_not_send_more_words_of_holds_than_a_message_may_have(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = {"description": "taxi", "metadata": {"ride": "7"}}
     making = Operation(create_hold={"amount": rub(50), "request_id": "hold", **words})
     (made,) = execute(people.alice, [making], atomic=True).response.results
     void = {"hold_id": made.hold.hold_id, "request_id": "void"}
 
     (voided,) = execute(people.alice, [Operation(void_hold=void)], atomic=True).response.results
+    monkeypatch.setattr(batch, "_HOLDS_BYTES_MAX", 100)
+    (short,) = execute(people.alice, [Operation(void_hold=void)], atomic=True).response.results
 
     assert (made.hold.description, dict(made.hold.metadata)) == ("taxi", {"ride": "7"})
     assert (voided.hold.hold_id, voided.hold.state) == (made.hold.hold_id, HOLD_STATE_VOIDED)
-    assert (voided.hold.description, dict(voided.hold.metadata)) == ("", {})
+    assert (voided.hold.description, dict(voided.hold.metadata)) == ("taxi", {"ride": "7"})
+    assert (short.hold.description, dict(short.hold.metadata)) == ("", {})
+    assert short.hold.hold_id == made.hold.hold_id

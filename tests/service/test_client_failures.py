@@ -7,6 +7,7 @@ import wallet_client
 from harness.tokens import token
 from sqlalchemy import text
 from wallet_client import Wallet, WalletError
+from wallet_client.v1.wallet_service_pb2 import GetBalanceRequest, ReverseTransactionRequest
 
 from wallet_service.storage.database import open_database
 
@@ -84,7 +85,33 @@ def test_a_transaction_that_is_not_there_yet_is_not_refused_for_good(alice: Wall
             alice.transaction(**asked)
 
         assert not isinstance(missing.value, wallet_client.Refused)
-        assert (missing.value.reason, missing.value.request_id) == ("TRANSACTION_NOT_FOUND", "")
+        assert missing.value.reason == "TRANSACTION_NOT_FOUND"
+
+
+def test_a_reversal_in_a_batch_that_finds_nothing_is_refused_for_good(alice: Wallet) -> None:
+    reversal = ReverseTransactionRequest(transaction_id=NOBODYS, request_id="r")
+
+    (result,) = alice.execute([reversal], atomic=False).results
+
+    assert isinstance(wallet_client.error_from_status(result.error), wallet_client.Refused)
+
+
+def test_tokens_from_a_service_that_is_away_are_asked_for_again(target: str) -> None:
+    asked = []
+
+    def fetch_token() -> str:
+        asked.append(1)
+        with Wallet("127.0.0.1:1", "t", plaintext=True, attempts_max=1) as nobody:
+            nobody._service.GetBalance(GetBalanceRequest())  # as the stub of a token service fails
+        return ""
+
+    with (
+        Wallet(target, fetch_token, plaintext=True, attempts_max=3) as wallet,
+        pytest.raises(wallet_client.Undecided),
+    ):
+        wallet.balance()
+
+    assert len(asked) == 3
 
 
 def fill_to_the_brim(database_url: str, alice: Wallet) -> None:

@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from harness.commands import capture_hold, create_hold, deposit
+import pytest
+from harness.commands import capture_hold, create_hold, deposit, reverse
 from harness.patience import eventually
 from sqlalchemy import text
 
@@ -38,6 +39,32 @@ def test_a_captures_id_used_for_something_else_is_refused_at_once(database: Data
     assert isinstance(reused, RequestIdReused)
     assert isinstance(other, Outcome)
     assert other.transaction.state == State.POSTED
+
+
+@pytest.mark.parametrize("named", ["hold", "original"])
+def test_an_id_used_again_does_not_lead_others_astray(database: Database, named: str) -> None:
+    run = partial(execute_batch, database, rules=Rules())
+    run([Submission([deposit(name, name, 100) for name in ("alice", "bob", "carol", "dave")])])
+    first, second = (
+        create_hold("first", "alice", 10, target="bob"),
+        create_hold("second", "carol", 10, target="dave"),
+    )
+    run([Submission([first]), Submission([second])])
+    words = {"is_service": True}
+    if named == "hold":
+        used_again = capture_hold("first", second.transaction_id, **words)
+        other = capture_hold("other", first.transaction_id, **words)
+    else:
+        used = capture_hold("used", first.transaction_id, **words)
+        run([Submission([used])])
+        used_again = capture_hold("used", second.transaction_id, **words)
+        other = reverse("other", used.transaction_id, **words)
+
+    [[reused], [settled]] = run([Submission([used_again]), Submission([other])])
+
+    assert isinstance(reused, RequestIdReused)
+    assert isinstance(settled, Outcome)
+    assert settled.transaction.state == State.POSTED
 
 
 def test_a_hold_made_while_its_batch_waits_is_captured_with_its_target_locked(

@@ -1,5 +1,6 @@
 """Load what a batch decides on: its accounts, locked, and all that its commands name."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -8,11 +9,14 @@ from sqlalchemy import Connection, bindparam, select, tuple_
 from wallet_service.ledger.books import Account, Books, Entry, Hold, Outcome, Rules, Transaction
 from wallet_service.ledger.commands import (
     AccountKey,
+    CaptureHold,
     Command,
+    ExpireHold,
     HoldCommand,
     ReverseTransaction,
     SpendingLimit,
     UpdateAccount,
+    VoidHold,
     accounts_of,
 )
 from wallet_service.ledger.limits import Outflow, Window, window_start
@@ -106,30 +110,31 @@ def _touched(
     """
     Name all accounts that commands may touch.
 
-    Holds and originals, stored or made in this batch, lead to theirs by their immutable parties.
+    Holds and originals lead to theirs by their immutable parties. An id that is used again, here or
+    since before, leads to those of all that it may mean.
     """
-    keys = {key for command in commands for key in accounts_of(command)}
-    referring = [
-        command for command in commands if isinstance(command, HoldCommand | ReverseTransaction)
-    ]
-    if not referring:
-        return keys
-    parties = {command.transaction_id: accounts_of(command) for command in commands}
+    if not any(isinstance(command, HoldCommand | ReverseTransaction) for command in commands):
+        return {key for command in commands for key in accounts_of(command)}
+    parties: defaultdict[str, set[AccountKey]] = defaultdict(set)
     for hold in named_holds:
         sides = (hold.user_id, hold.target_user_id)
-        parties[hold.hold_id] = [AccountKey(user, hold.currency_code) for user in sides if user]
+        parties[hold.hold_id] = {AccountKey(user, hold.currency_code) for user in sides if user}
     for transaction in originals:
-        parties[transaction.transaction_id] = original_keys(transaction)
-    for command in referring:
-        if isinstance(command, ReverseTransaction):
-            touched = parties.get(command.original_id, [])
-        else:
-            touched = list(parties.get(command.hold_id, []))
-            to_user_id = getattr(command, "to_user_id", None)
-            if touched and to_user_id:
-                touched.append(AccountKey(to_user_id, touched[0].currency_code))
-        parties[command.transaction_id] = touched
-        keys.update(touched)
+        parties[transaction.transaction_id] |= set(original_keys(transaction))
+    keys: set[AccountKey] = set()
+    for command in commands:
+        match command:
+            case ReverseTransaction():
+                touched = parties[command.original_id]
+            case CaptureHold(to_user_id=str(to_user_id)):
+                named = parties[command.hold_id]
+                touched = named | {AccountKey(to_user_id, key.currency_code) for key in named}
+            case CaptureHold() | VoidHold() | ExpireHold():
+                touched = parties[command.hold_id]
+            case _:
+                touched = set(accounts_of(command))
+        parties[command.transaction_id] |= touched
+        keys |= touched
     return keys
 
 

@@ -36,6 +36,8 @@ OPERATIONS_MAX = 1000
 #: Batches above this size are read and answered in turns of so many operations.
 _TURNS_FROM = 256
 _TURN = 32
+#: Holds of an answer; beyond, they come without their words, whose length no request bounds.
+_HOLDS_BYTES_MAX = 2 * 1024 * 1024
 
 _Item = TypeVar("_Item")
 
@@ -130,10 +132,15 @@ def response_of(
         for index, result in enumerate(results):
             _raise_for_batch(index, result, submission.commands)
     response = ExecuteBatchResponse()
+    holds_size = 0
     for index, (command, result) in _in_turns(list(zip(submission.commands, results, strict=True))):
         message = response.results.add()
         if isinstance(result, Outcome):
             _fill_result(message, command, result, caller)
+            holds_size += message.hold.ByteSize() if result.hold else 0
+            if holds_size > _HOLDS_BYTES_MAX:
+                message.hold.ClearField("description")
+                message.hold.ClearField("metadata")
         elif isinstance(result, WalletError):
             message.error.CopyFrom(status_of(_placed(result, index, command)))
         else:
@@ -184,10 +191,6 @@ def _fill_result(
     encode.fill_transaction(message.transaction, outcome, caller, viewed=viewed)
     if outcome.hold:
         message.hold.CopyFrom(encode.hold(outcome.hold))
-        if not isinstance(command, CreateHold):
-            # Not of this request, and a thousand of them would be more than a message may have.
-            message.hold.ClearField("description")
-            message.hold.ClearField("metadata")
 
 
 def viewpoint(command: Command, outcome: Outcome) -> str:

@@ -15,7 +15,6 @@ from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStu
 from wallet_client.v1.wallet_service_pb2 import (
     ExecuteBatchRequest,
     ExecuteBatchResponse,
-    GetTransactionRequest,
 )
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 
@@ -143,19 +142,21 @@ class Connection:
             request.page_token = page.next_page_token
 
     def _send(self, method: Callable[..., _Response], request: Any) -> _Response:
-        metadata = self._metadata()
+        metadata = self._metadata(request)
         with self._failures_told(request):
             return method(request, timeout=self._timeout_s, metadata=metadata)
 
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self._token()}"),)
+    def _metadata(self, request: Any) -> tuple[tuple[str, str], ...]:
+        try:
+            token = self._token()
+        except grpc.RpcError as error:  # tokens may come from a service too
+            raise error_from(error, request_id=_request_id_of(request)) from error
+        return (("authorization", f"Bearer {token}"),)
 
     @contextmanager
     def _failures_told(self, request: Any) -> Iterator[None]:
         """Turn what gRPC raises into errors of ours, which name the request."""
-        # A read that asks for a request id has none of its own.
-        is_read = isinstance(request, GetTransactionRequest)
-        request_id = "" if is_read else getattr(request, "request_id", "")
+        request_id = _request_id_of(request)
         try:
             yield
         except grpc.RpcError as error:
@@ -174,3 +175,7 @@ class Connection:
             and isinstance(error, WalletError)
             and (error.code in RETRYABLE or error.reason == "OVERLOADED")
         )
+
+
+def _request_id_of(request: Any) -> str:
+    return getattr(request, "request_id", "")

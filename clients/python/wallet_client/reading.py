@@ -191,7 +191,7 @@ class ReadCalls(Connection):
 
     def _events(self, request: WatchTransactionsRequest) -> Iterator[WatchTransactionsResponse]:
         """Yield what one stream sends until it breaks off."""
-        metadata = self._metadata()
+        metadata = self._metadata(request)
         with self._failures_told(request):
             stream = self._service.WatchTransactions(request, metadata=metadata)
             try:

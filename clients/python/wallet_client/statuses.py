@@ -82,8 +82,8 @@ def _typed(code: grpc.StatusCode, status: Status, *, request_id: str = "") -> Wa
     if info.domain != _DOMAIN:
         info = ErrorInfo()
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, WalletError)
-    if kind is errors.TransactionNotFound and not request_id:
-        kind = errors.NotFound  # a read: nothing was refused for good
+    if kind is errors.TransactionNotFound and "transaction_id" not in info.metadata:
+        kind = errors.NotFound  # no record of a refusal: it may be there later
     return kind(
         status.message,
         code=code,

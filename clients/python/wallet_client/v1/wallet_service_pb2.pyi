@@ -858,8 +858,8 @@ class ExecuteBatchResponse(message.Message):
 
         @builtins.property
         def hold(self) -> types_pb2.Hold:
-            """The hold it made or changed; one that it captured or voided comes without
-            its description and metadata, of which there is no end.
+            """The hold it made or changed. What exceeds 2 MiB of them comes without
+            description and metadata, or the answer could be too large to be sent.
             """
 
         def __init__(
