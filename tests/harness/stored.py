@@ -3,13 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from wallet_service.engine.execute import Submission, execute_batch
 from wallet_service.ledger.books import Outcome, Rules
 from wallet_service.ledger.commands import AccountKey, Command, Deposit
-from wallet_service.storage.database import open_database
+from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.schema import metadata
+
+_LOCK_WAITERS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
+
+def lock_waiters(database: Database) -> int:
+    """Count the sessions on a PostgreSQL database that wait for a lock."""
+    found: int = database.read(lambda connection: connection.scalar(_LOCK_WAITERS))
+    return found
 
 
 def deposit_many(database_url: str, user_id: str, count: int) -> None:

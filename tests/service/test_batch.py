@@ -420,10 +420,12 @@ def test_a_batch_does_not_send_more_words_of_holds_than_a_message_may_have(
 
     (voided,) = execute(people.alice, [Operation(void_hold=void)], atomic=True).response.results
     monkeypatch.setattr(batch, "_HOLDS_BYTES_MAX", 100)
-    (short,) = execute(people.alice, [Operation(void_hold=void)], atomic=True).response.results
+    again = [Operation(void_hold=void), pay("p", 1)]
+    short, paid = execute(people.alice, again, atomic=False).response.results
 
     assert (made.hold.description, dict(made.hold.metadata)) == ("taxi", {"ride": "7"})
     assert (voided.hold.hold_id, voided.hold.state) == (made.hold.hold_id, HOLD_STATE_VOIDED)
     assert (voided.hold.description, dict(voided.hold.metadata)) == ("taxi", {"ride": "7"})
     assert (short.hold.description, dict(short.hold.metadata)) == ("", {})
     assert short.hold.hold_id == made.hold.hold_id
+    assert not paid.HasField("hold")

@@ -19,6 +19,7 @@ from harness.calls import (
     user,
     wait_until,
 )
+from harness.stored import lock_waiters
 from sqlalchemy import text
 from wallet_client.v1.types_pb2 import Money, Transaction
 from wallet_client.v1.wallet_service_pb2 import (
@@ -146,18 +147,11 @@ def stored_balance(database_url: str) -> int:
     return account.posted_minor
 
 
-WAITING = text(
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
-
-
 def waits_for_a_lock(database_url: str) -> bool:
     database = open_database(database_url)
-    with database.reader.connect() as connection:
-        waiting = connection.scalar(WAITING)
+    waiting = lock_waiters(database) > 0
     database.close()
-    return bool(waiting)
+    return waiting
 
 
 @pytest.mark.parametrize("neighbours", [1, 16])

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from harness.commands import capture_hold, create_hold, deposit, reverse
 from harness.patience import eventually
-from sqlalchemy import text
+from harness.stored import lock_waiters
 
 from wallet_service.engine import execute
 from wallet_service.engine.execute import Submission, execute_batch
@@ -17,11 +17,6 @@ from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.load import load_books
 from wallet_service.storage.write import write_books
-
-_WAITERS = text(
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-)
 
 
 def test_a_captures_id_used_for_something_else_is_refused_at_once(database: Database) -> None:
@@ -88,7 +83,7 @@ def test_a_hold_made_while_its_batch_waits_is_captured_with_its_target_locked(
         )
         decide(books, hold)
         settled = pool.submit(settle, run, batch, timeout_s=5)
-        eventually(lambda: there.read(lambda look: look.scalar(_WAITERS)))
+        eventually(lambda: lock_waiters(there))
         write_books(transaction, books)
         [[captured], [_]] = settled.result()
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from harness.commands import deposit, transfer
 from harness.patience import eventually
-from sqlalchemy import text
+from harness.stored import lock_waiters
 
 from wallet_service.engine import execute
 from wallet_service.engine.execute import Result, Submission, execute_batch
@@ -17,11 +17,6 @@ from wallet_service.ledger.books import Outcome, Rules
 from wallet_service.ledger.commands import Command
 from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.storage.database import Database
-
-_WAITERS = text(
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-)
 
 
 class Twice(NamedTuple):
@@ -56,7 +51,7 @@ def twice(database: Database, pool: ThreadPoolExecutor, monkeypatch: pytest.Monk
         def write_late(*arguments: Any) -> None:
             if not others:
                 others.append(pool.submit(settle, counted, [second], timeout_s=5))
-                eventually(lambda: database.is_embedded or _waiters(database))
+                eventually(lambda: database.is_embedded or lock_waiters(database))
             write_books(*arguments)
 
         def counted(batch: Sequence[Submission], *, skip_busy: bool) -> list[list[Result]]:
@@ -69,11 +64,6 @@ def twice(database: Database, pool: ThreadPoolExecutor, monkeypatch: pytest.Monk
         return Twice(answers, late_answers, next(runs))
 
     return run
-
-
-def _waiters(database: Database) -> int:
-    found: int = database.read(lambda connection: connection.scalar(_WAITERS))
-    return found
 
 
 @pytest.mark.parametrize("amount_minor", [40, 101], ids=["posted", "refused"])

@@ -22,7 +22,7 @@ def render(key: AccountKey, rows: Iterator[StatementRow], text_format: str) -> I
     if text_format == "json":
         yield from _json(key, records)
     elif text_format == "csv":
-        yield csv_line(list(_COLUMNS))
+        yield csv_line(_COLUMNS)
         for record in records:
             yield csv_line([record[column] for column in _COLUMNS])
     else:

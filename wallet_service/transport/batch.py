@@ -137,10 +137,11 @@ def response_of(
         message = response.results.add()
         if isinstance(result, Outcome):
             _fill_result(message, command, result, caller)
-            holds_size += message.hold.ByteSize() if result.hold else 0
-            if holds_size > _HOLDS_BYTES_MAX:
-                message.hold.ClearField("description")
-                message.hold.ClearField("metadata")
+            if message.HasField("hold"):
+                holds_size += message.hold.ByteSize()
+                if holds_size > _HOLDS_BYTES_MAX:
+                    message.hold.ClearField("description")
+                    message.hold.ClearField("metadata")
         elif isinstance(result, WalletError):
             message.error.CopyFrom(status_of(_placed(result, index, command)))
         else:

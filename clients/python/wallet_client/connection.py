@@ -12,10 +12,7 @@ from wallet_client.coalesce import Coalescer
 from wallet_client.errors import OutcomeUnknown, WalletError
 from wallet_client.statuses import RETRYABLE, error_from
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
-from wallet_client.v1.wallet_service_pb2 import (
-    ExecuteBatchRequest,
-    ExecuteBatchResponse,
-)
+from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 
 _OPTIONS = [
