@@ -6,6 +6,7 @@ builds its own server, and each ends when its supervisor does.
 """
 
 import contextlib
+import functools
 import gc
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from wallet_service.logs import configure_logs
 from wallet_service.server import WalletServer, open_from, prepare_database
 from wallet_service.settings import Settings, SettingsError
+from wallet_service.storage.database import Database
 
 _RESTART_DELAY_S = 1.0
 _ORPHANS_WAIT_S = 15
@@ -52,8 +54,7 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
     """
     database = prepare_database(settings)
     if settings.workers == 1:
-        _settle_in(settings, os.getpid())
-        server = WalletServer(settings, database, shares_port=False)
+        server = _settled(settings, database, os.getpid())
         on_ready(server.start())
         _wait_for_signal(*_SIGNALS)
         _stop(server)
@@ -192,25 +193,41 @@ class _Supervisor:
         signal.raise_signal(number)
 
 
-def _settle_in(settings: Settings, place: int) -> None:
+def _settled(settings: Settings, database: Database, place: int) -> WalletServer:
     """
-    Make a process a good place for one worker.
+    Build a worker's server in a process made a good place for it.
 
     Args:
         settings: Everything chosen.
 
+        database: As for `WalletServer`.
+
         place: Neighbours' differ by one; decides the processor, where the worker has one.
     """
-    if settings.pin_workers and hasattr(os, "sched_setaffinity"):
-        processors = sorted(os.sched_getaffinity(0))
-        with contextlib.suppress(OSError):  # where that is forbidden, turns just take longer
-            os.sched_setaffinity(0, {processors[place % len(processors)]})
-            # A thread that is woken waits for the waker to go to sleep, instead of pushing it
-            # aside only to find that it still has Python's lock.
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     # What was imported stays: looking through it again and again for garbage is in vain.
     gc.freeze()
     gc.set_threshold(_GARBAGE_MAX)
+    build = functools.partial(WalletServer, settings, database, shares_port=settings.workers > 1)
+    if not (settings.pin_workers and hasattr(os, "sched_setaffinity")):
+        return build()
+    with contextlib.suppress(OSError):  # where that is forbidden, turns just take longer
+        # A thread that is woken waits for the waker to go to sleep, instead of pushing it aside
+        # only to find that it still has Python's lock.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    counted = settings.workers + (0 if database.is_embedded else 1)
+    if counted >= len(os.sched_getaffinity(0)):
+        _stay_on_one_processor(place)
+        return build()
+    server = build()  # starts gRPC's own threads: they need no lock of Python's and may roam
+    _stay_on_one_processor(place)
+    return server
+
+
+def _stay_on_one_processor(place: int) -> None:
+    """Bind this thread and those that it starts from now on."""
+    processors = sorted(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, {processors[place % len(processors)]})
 
 
 def _work(settings: Settings, place: int, ready: Connection) -> None:
@@ -219,10 +236,9 @@ def _work(settings: Settings, place: int, ready: Connection) -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # a terminal sends it to all; the supervisor decides
     configure_logs(settings.log_level)
-    threading.Thread(target=_end_with_supervisor, name="orphan", daemon=True).start()
-    _settle_in(settings, place)
     try:
-        server = WalletServer(settings, open_from(settings), shares_port=True)
+        server = _settled(settings, open_from(settings), place)
+        threading.Thread(target=_end_with_supervisor, name="orphan", daemon=True).start()
         server.start()
     except SettingsError as error:
         sys.stderr.write(f"wallet: {error}\n")

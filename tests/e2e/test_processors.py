@@ -1,0 +1,63 @@
+"""Where a worker's threads run, as its operating system sees them."""
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from harness.children import workers_of
+from harness.processes import ServerProcess
+from harness.tokens import token
+from wallet_client import Wallet
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+
+ALL = os.sched_getaffinity(0) if sys.platform == "linux" else set()
+#: What the threads are named that gRPC starts for itself.
+OF_GRPC = ("event_engine", "lifeguard", "grpc_")
+
+
+@pytest.mark.skipif(len(ALL) < 2, reason="a single processor is everybody's")
+def test_a_worker_stays_on_one_processor(database_url: str, tmp_path: Path) -> None:
+    processes = 1 if database_url.startswith("sqlite") else 2  # PostgreSQL needs one too
+
+    with ServerProcess(tmp_path, database_url) as server:
+        busy(server)
+        of_python, of_grpc = processors(server.process.pid)
+
+    assert len(of_python) == 1
+    assert of_grpc == (ALL if processes < len(ALL) else of_python)
+
+
+@pytest.mark.skipif(len(ALL) < 2, reason="a single processor is everybody's")
+def test_as_many_workers_as_processors_have_one_each(postgres_url: str, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, postgres_url, workers=len(ALL)) as server:
+        places = [processors(pid) for pid in workers_of(server.process.pid)]
+
+    assert all(of_python == of_grpc for of_python, of_grpc in places)
+    assert sorted(place for of_python, _ in places for place in of_python) == sorted(ALL)
+
+
+def test_workers_go_anywhere_where_that_is_chosen(sqlite_url: str, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, sqlite_url, pin_workers=False) as server:
+        busy(server)
+        assert processors(server.process.pid) == (ALL, ALL)
+
+
+def busy(server: ServerProcess) -> None:
+    """Make a server start a thread for a call."""
+    with Wallet(server.target, token("alice"), plaintext=True) as alice:
+        alice.deposit(1, request_id="one")
+
+
+def processors(pid: int) -> tuple[set[int], set[int]]:
+    """Return where any of a worker's threads of Python may run, and where any of gRPC's own."""
+    of_python: set[int] = set()
+    of_grpc: set[int] = set()
+    for thread in psutil.Process(pid).threads():
+        name = Path(f"/proc/{pid}/task/{thread.id}/comm").read_text()
+        places = of_grpc if name.startswith(OF_GRPC) else of_python
+        places |= os.sched_getaffinity(thread.id)
+    assert of_grpc, "none of gRPC's threads was found by its name"
+    return of_python, of_grpc
