@@ -9,6 +9,8 @@
 --
 --   CREATE ROLE wallet_server LOGIN PASSWORD '…' IN ROLE wallet_app;
 
+BEGIN;  -- whoever serves meanwhile keeps its rights
+
 DO $$
 DECLARE
     name text;
@@ -50,3 +52,5 @@ GRANT SELECT ON alembic_version TO wallet_app;
 
 GRANT SELECT ON accounts, transactions, entries, holds, reversals, alembic_version
     TO wallet_reader;
+
+COMMIT;

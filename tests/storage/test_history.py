@@ -63,7 +63,7 @@ def test_moments_are_found_where_a_plain_bisection_finds_them(database: Database
     ]
     moments += [Moment(key, time) for key in histories for time in (-(2**62), 0, 2**62)]
 
-    found = database.read(lambda look: find_last_entries(look, moments))
+    found = database.read(lambda look: find_last_entries(database, look, moments))
 
     assert found.keys() == set(moments)
     for moment, entry in found.items():
@@ -76,7 +76,7 @@ def test_a_moment_of_an_account_that_was_never_opened_is_not_found(database: Dat
     _write_history(database, ALICE, [10])
 
     found = database.read(
-        lambda look: find_last_entries(look, [Moment(ALICE, 11), Moment(BOB, 11)])
+        lambda look: find_last_entries(database, look, [Moment(ALICE, 11), Moment(BOB, 11)])
     )
 
     assert set(found) == {Moment(ALICE, 11)}

@@ -42,7 +42,7 @@ def stream_statement(database: Database, key: AccountKey, period: Period) -> Ite
         LedgerCorrupt: The lines do not lead from the opening to the closing balance.
     """
     with database.snapshot() as connection:
-        before, until = _ends(connection, key, period)
+        before, until = _ends(database, connection, key, period)
         balance_minor = before.balance_minor if before else 0
         yield StatementRow(None, period.start, "OPENING", "", "", None, balance_minor)
         lines = stream_account_lines(
@@ -64,12 +64,12 @@ def stream_statement(database: Database, key: AccountKey, period: Period) -> Ite
 
 
 def _ends(
-    connection: Snapshot, key: AccountKey, period: Period
+    database: Database, connection: Snapshot, key: AccountKey, period: Period
 ) -> tuple[Entry | None, Entry | None]:
     """Find the last entries before the period and before its end."""
     first = Moment(key, period.start or 0)
     last = Moment(key, _FOREVER if period.end is None else period.end)
-    found = find_last_entries(connection, [first, last])
+    found = find_last_entries(database, connection, [first, last])
     if first in found and last in found:
         return found[first], found[last]
     # Nobody opened the account, or the search met a gap.

@@ -9,6 +9,7 @@ used.
 import threading
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 import structlog
 
@@ -21,6 +22,8 @@ from wallet_service.storage.queries import read_due_holds
 
 INTERVAL_S = 0.5
 _HOLDS_AT_ONCE = 200
+#: Before any hold: a time and an id.
+_START = (0, str(UUID(int=0)))
 _DEADLINE_S = 30.0
 #: Failures that are others' doing, not a hold's.
 _OTHERS = (Contention, Unavailable)
@@ -63,14 +66,14 @@ class Sweeper:
     def _sweep(self) -> None:
         """Release all that is due; what cannot be released does not keep the rest waiting."""
         now = time.time_ns() // 1000
-        after = 0
+        after = _START
         failures: list[Exception] = []
         while not self._stopping.is_set():
             due = read_due_holds(self._database, now, after=after, row_limit=_HOLDS_AT_ONCE)
             if not due:
                 break
             failures += self._release([hold_id for _, hold_id in due])
-            after, _ = due[-1]  # more that expired with it are found by the next sweep
+            after = due[-1]
         if failures:
             _log.warning("holds_not_swept", holds=len(failures), cause=repr(failures[0]))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, Table
+from sqlalchemy import URL, ColumnClause, ColumnElement, Connection, Engine, FromClause, Table
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.ledger.books import Account
@@ -139,6 +139,10 @@ class Dialect(Protocol):
 
     def insert(self, table: Table) -> Any:
         """Build an insert that can be told what to do about a row of the same key."""
+        ...
+
+    def rows_of_json(self, parameter: str, columns: Sequence[ColumnClause[Any]]) -> FromClause:
+        """Read a parameter, a JSON array of objects, as rows of some of their members."""
         ...
 
     def has_labels(self, labels: Mapping[str, str]) -> ColumnElement[bool]:

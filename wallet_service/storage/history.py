@@ -114,7 +114,7 @@ def read_page(
     """
 
     def look(connection: Connection) -> Page:
-        above, below = _range(connection, key, line_filter)
+        above, below = _range(database, connection, key, line_filter)
         if newest_first:
             below = below if after is None else min(below, after)
         else:
@@ -163,14 +163,16 @@ def read_entry(database: Database, key: AccountKey, sequence: int) -> Entry | No
 def read_entry_at(database: Database, key: AccountKey, time: int) -> Entry | None:
     """Return the last line made at or before a time; None if there is none."""
     moment = Moment(key, time + 1)
-    return database.read(lambda look: find_last_entries(look, [moment])).get(moment)
+    return database.read(lambda look: find_last_entries(database, look, [moment])).get(moment)
 
 
-def _range(connection: Connection, key: AccountKey, line_filter: LineFilter) -> tuple[int, int]:
+def _range(
+    database: Database, connection: Connection, key: AccountKey, line_filter: LineFilter
+) -> tuple[int, int]:
     """Return the sequences between which, both excluded, the filter's times lie."""
     times = (line_filter.start_time, line_filter.end_time)
     moments = [Moment(key, time) for time in times if time is not None]
-    last_entries = find_last_entries(connection, moments)
+    last_entries = find_last_entries(database, connection, moments)
 
     def count_before(time: int) -> int:
         entry = last_entries.get(Moment(key, time))

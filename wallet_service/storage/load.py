@@ -92,7 +92,9 @@ def load_books(
         outcomes=outcomes,
         holds=holds_by_id,
         reversed_minor=_reversed_minor(connection, original_ids),
-        outflows=_outflows(connection, _limited_windows(accounts.values(), commands), now),
+        outflows=_outflows(
+            database, connection, _limited_windows(accounts.values(), commands), now
+        ),
     )
 
 
@@ -148,20 +150,25 @@ def _reversed_minor(connection: Connection, original_ids: set[str]) -> dict[str,
 def _limited_windows(
     accounts: Iterable[Account], commands: Iterable[Command]
 ) -> set[tuple[AccountKey, str]]:
-    """Name the windows in which accounts are limited, or will be once a command is carried out."""
+    """Name the windows in which spenders are limited, or will be once a command is carried out."""
+    spenders = {getattr(command, "source", None) for command in commands}
     limits = [(account.key, limit) for account in accounts for limit in account.limits]
     for command in commands:
         if isinstance(command, UpdateAccount):
             limits += [(command.target, limit) for limit in command.limits or ()]
-    return {(key, limit.window) for key, limit in limits if limit.window != Window.TRANSACTION}
+    return {
+        (key, limit.window)
+        for key, limit in limits
+        if key in spenders and limit.window != Window.TRANSACTION
+    }
 
 
 def _outflows(
-    connection: Connection, windows: Iterable[tuple[AccountKey, str]], now: int
+    database: Database, connection: Connection, windows: Iterable[tuple[AccountKey, str]], now: int
 ) -> dict[tuple[AccountKey, str], Outflow]:
     """Find what had left each limited account before its windows began."""
     starts = {(key, window): Moment(key, window_start(window, now)) for key, window in windows}
-    last_entries = find_last_entries(connection, list(set(starts.values())))
+    last_entries = find_last_entries(database, connection, list(set(starts.values())))
     outlays = {}
     for name, moment in starts.items():
         before = last_entries.get(moment)
@@ -170,7 +177,7 @@ def _outflows(
             before.outflow_minor if before else 0,
             after_sequence=before.sequence if before else 0,
         )
-    next_spending = find_next_spending(connection, list(set(outlays.values())))
+    next_spending = find_next_spending(database, connection, list(set(outlays.values())))
     outflows = {}
     for name, outlay in outlays.items():
         before = last_entries.get(starts[name])

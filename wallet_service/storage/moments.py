@@ -6,26 +6,29 @@ among a million entries: no second index to keep, nothing to sum.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
     Connection,
     FromClause,
+    Select,
     Text,
     and_,
     case,
     cast,
     column,
     select,
-    values,
 )
 from sqlalchemy.sql.selectable import CTE
 
 from wallet_service.ledger.books import Entry
 from wallet_service.ledger.commands import AccountKey
+from wallet_service.storage.database import Database
+from wallet_service.storage.dialect import Dialect
 from wallet_service.storage.schema import accounts, entries
 
 
@@ -44,8 +47,25 @@ class Outlay(NamedTuple):
     after_sequence: int
 
 
+class _Mark(NamedTuple):
+    """A figure on an account's rising column, and the entry after which to look for it."""
+
+    user_id: str
+    currency_code: str
+    mark: int
+    after_sequence: int
+
+
+_MARK_COLUMNS = (
+    column("user_id", Text),
+    column("currency_code", Text),
+    column("mark", BigInteger),
+    column("after_sequence", BigInteger),
+)
+
+
 def find_last_entries(
-    connection: Connection, moments: Sequence[Moment]
+    database: Database, connection: Connection, moments: Sequence[Moment]
 ) -> dict[Moment, Entry | None]:
     """
     Find the last entry made before each of some moments.
@@ -56,21 +76,25 @@ def find_last_entries(
     """
     if not moments:
         return {}
-    marks = [(*moment.key, moment.time, 0) for moment in moments]
-    found = _bisection(marks, entries.c.created_at, includes_mark=False)
-    statement = (
+    marks = [_Mark(*moment.key, moment.time, after_sequence=0) for moment in moments]
+    rows = connection.execute(_last_entries(database.dialect), _as_parameter(marks))
+    return {
+        Moment(AccountKey(user_id, code), time): None if entry[0] is None else Entry._make(entry)
+        for user_id, code, time, *entry in rows
+    }
+
+
+def _last_entries(dialect: Dialect) -> Select[Any]:
+    found = _bisection(dialect, entries.c.created_at, includes_mark=False)
+    return (
         select(found.c.user_id, found.c.currency_code, found.c.mark, entries)
         .outerjoin(entries, _is_entry(entries, found, found.c.low))
         .where(found.c.low == found.c.high)
     )
-    return {
-        Moment(AccountKey(user_id, code), time): None if entry[0] is None else Entry._make(entry)
-        for user_id, code, time, *entry in connection.execute(statement)
-    }
 
 
 def find_next_spending(
-    connection: Connection, outlays: Sequence[Outlay]
+    database: Database, connection: Connection, outlays: Sequence[Outlay]
 ) -> dict[Outlay, int | None]:
     """
     Find an entry by which more than each of some figures had left an account, and when it was made.
@@ -80,9 +104,17 @@ def find_next_spending(
     """
     if not outlays:
         return {}
-    marks = [(*outlay.key, outlay.outflow_minor, outlay.after_sequence) for outlay in outlays]
-    found = _bisection(marks, entries.c.outflow_minor, includes_mark=True)
-    statement = (
+    marks = [_Mark(*each.key, each.outflow_minor, each.after_sequence) for each in outlays]
+    rows = connection.execute(_next_spending(database.dialect), _as_parameter(marks))
+    return {
+        Outlay(AccountKey(user_id, code), outflow_minor, after_sequence): time
+        for user_id, code, outflow_minor, after_sequence, time in rows
+    }
+
+
+def _next_spending(dialect: Dialect) -> Select[Any]:
+    found = _bisection(dialect, entries.c.outflow_minor, includes_mark=True)
+    return (
         select(
             found.c.user_id,
             found.c.currency_code,
@@ -93,36 +125,25 @@ def find_next_spending(
         .outerjoin(entries, _is_entry(entries, found, found.c.low + 1))
         .where(found.c.low == found.c.high)
     )
-    return {
-        Outlay(AccountKey(user_id, code), outflow_minor, after_sequence): time
-        for user_id, code, outflow_minor, after_sequence, time in connection.execute(statement)
-    }
 
 
-def _bisection(
-    marks: Sequence[tuple[str, str, int, int]], along: Column[int], *, includes_mark: bool
-) -> CTE:
+def _as_parameter(marks: Sequence[_Mark]) -> dict[str, str]:
+    """Give marks as one parameter: a statement of their number would be compiled each time."""
+    return {"marks": orjson.dumps([mark._asdict() for mark in marks]).decode()}
+
+
+def _bisection(dialect: Dialect, along: Column[int], *, includes_mark: bool) -> CTE:
     """
     Narrow `low … high`, how many entries can be before each mark on a rising column, to one.
 
     Args:
-        marks: User id, currency code, mark, and the entry after which to look.
+        dialect: How to read the parameter `marks`.
 
         along: The column.
 
         includes_mark: Whether an entry that is at the mark is before it.
     """
-    wanted = (
-        values(
-            column("user_id", Text),
-            column("currency_code", Text),
-            column("mark", BigInteger),
-            column("after_sequence", BigInteger),
-            name="wanted",
-        )
-        .data(list(marks))
-        .cte("wanted")
-    )
+    wanted = dialect.rows_of_json("marks", _MARK_COLUMNS)
     search = (
         select(
             wanted.c.user_id,

@@ -5,7 +5,7 @@ Nothing that must be right rests on triggers, advisory locks, sequences, deferra
 NOTIFY.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg2
@@ -15,8 +15,12 @@ from psycopg2.extensions import cursor as Cursor  # noqa: N812 (a class)
 from sqlalchemy import (
     URL,
     BigInteger,
+    ColumnClause,
     ColumnElement,
     Connection,
+    FromClause,
+    Text,
+    bindparam,
     cast,
     create_engine,
     event,
@@ -24,7 +28,7 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert as insert
+from sqlalchemy.dialects.postgresql import JSON, JSONB, insert as insert
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.storage.dialect import Engines, Limits, UnsafeDatabase
@@ -178,6 +182,13 @@ def lift_limits(connection: Connection) -> None:
     local = true()
     settings = (func.set_config(name, value, local) for name, value in _UNLIMITED.items())
     connection.execute(select(*settings))
+
+
+def rows_of_json(parameter: str, columns: Sequence[ColumnClause[Any]]) -> FromClause:
+    """Read a parameter, a JSON array of objects, as rows of some of their members."""
+    given = cast(bindparam(parameter, type_=Text), JSON)
+    rows = func.json_to_recordset(given).table_valued(*columns, name=f"{parameter}_given")
+    return rows.render_derived(with_types=True)
 
 
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:

@@ -23,9 +23,10 @@ _DUE_HOLDS = (
     .where(
         holds.c.state == literal_column("'ACTIVE'"),
         holds.c.expires_at <= bindparam("now"),
-        holds.c.expires_at > bindparam("after"),
+        tuple_(holds.c.expires_at, holds.c.hold_id)
+        > tuple_(bindparam("after_time"), bindparam("after_id", type_=holds.c.hold_id.type)),
     )
-    .order_by(holds.c.expires_at)
+    .order_by(holds.c.expires_at, holds.c.hold_id)
     .limit(bindparam("row_limit"))
 )
 _SEQUENCES = select(accounts.c.user_id, accounts.c.currency_code, accounts.c.sequence).where(
@@ -67,10 +68,10 @@ def read_hold(database: Database, hold_id: str) -> Hold | None:
 
 
 def read_due_holds(
-    database: Database, now: int, *, after: int, row_limit: int
+    database: Database, now: int, *, after: tuple[int, str], row_limit: int
 ) -> list[tuple[int, str]]:
-    """Return (expires_at, hold_id) of open holds that expired after a time, first ones first."""
-    parameters = {"now": now, "after": after, "row_limit": row_limit}
+    """Return (expires_at, hold_id) of open holds whose time is over, in order from one on."""
+    parameters = {"now": now, "after_time": after[0], "after_id": after[1], "row_limit": row_limit}
     rows = database.read(lambda look: look.execute(_DUE_HOLDS, parameters).all())
     return [(expires_at, hold_id) for expires_at, hold_id in rows]
 

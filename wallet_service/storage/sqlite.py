@@ -6,18 +6,22 @@ change under it; a deferred transaction would fail halfway instead of waiting.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
+    ColumnClause,
     ColumnElement,
     Connection,
+    FromClause,
     NullPool,
     QueuePool,
+    Text,
     and_,
+    bindparam,
     create_engine,
     event,
     false,
@@ -152,6 +156,15 @@ def begin_snapshot(connection: Connection) -> Connection:
 
 def lift_limits(_connection: Connection) -> None:
     """Let a transaction take its time; here only waiting for the lock is limited."""
+
+
+def rows_of_json(parameter: str, columns: Sequence[ColumnClause[Any]]) -> FromClause:
+    """Read a parameter, a JSON array of objects, as rows of some of their members."""
+    given = func.json_each(bindparam(parameter, type_=Text)).table_valued("value")
+    members = [
+        func.json_extract(given.c.value, f"$.{each.name}").label(each.name) for each in columns
+    ]
+    return select(*members).subquery(f"{parameter}_given")
 
 
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:

@@ -67,10 +67,10 @@ def read_page_token(token: str, listing: str, *parts: Part) -> Position | None:
         position = tuple(orjson.loads(raw[_CHECK_LENGTH + len(_VERSION) :]))
     except (binascii.Error, ValueError, TypeError) as error:
         raise PageTokenInvalid(field="page_token") from error
-    # Base64 has several spellings of the same bytes; only the one we made is ours.
-    if token != make_page_token(position, listing) or len(position) != len(parts):
+    if len(position) != len(parts) or not all(map(_fits, position, parts)):
         raise PageTokenInvalid(field="page_token")
-    if not all(_fits(value, part) for value, part in zip(position, parts, strict=True)):
+    # Base64 has several spellings of the same bytes; only the one we made is ours.
+    if token != make_page_token(position, listing):
         raise PageTokenInvalid(field="page_token")
     return position
 
