@@ -10,6 +10,7 @@ import functools
 import gc
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -33,6 +34,10 @@ _WRONG_SETTING = 2
 #: New objects after which Python looks for garbage among them.
 _GARBAGE_MAX = 20_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: What a shell adds to the number of the signal that ended a command.
+_KILLED = 128
+#: More than there are processors. In a container every server has the same process id.
+_PLACES = 1 << 16
 
 _log = structlog.get_logger()
 _spawn = multiprocessing.get_context("spawn")
@@ -52,9 +57,11 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
 
         UnsafeDatabase, SchemaOutOfDate, DBAPIError: As `prepare_database` does.
     """
+    _let_die(signal.SIGTERM)
     database = prepare_database(settings)
+    place = secrets.randbelow(_PLACES)
     if settings.workers == 1:
-        server = _settled(settings, database, os.getpid())
+        server = _settled(settings, database, place)
         on_ready(server.start())
         _wait_for_signal(*_SIGNALS)
         _stop(server)
@@ -63,7 +70,7 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
     with _reserve_port(settings.listen) as port:
         host = settings.listen.rpartition(":")[0]
         shared = settings.model_copy(update={"listen": f"{host}:{port.getsockname()[1]}"})
-        _Supervisor(shared, on_ready).run()
+        _Supervisor(shared, on_ready, place).run()
 
 
 def _stop(server: WalletServer) -> None:
@@ -76,6 +83,16 @@ def _stop(server: WalletServer) -> None:
     os._exit(0)
 
 
+def _let_die(*signals: signal.Signals) -> None:
+    """Give signals their usual, deadly effect, which the system alone spares process 1."""
+    for each in signals:
+        signal.signal(each, _die if os.getpid() == 1 else signal.SIG_DFL)
+
+
+def _die(number: int, _frame: object) -> None:
+    os._exit(_KILLED + number)
+
+
 def _wait_for_signal(*signals: signal.Signals) -> None:
     """Sleep until one of some signals; from then on they have their usual, deadly effect."""
     # A pipe wakes this thread whichever thread the system interrupts, and takes no lock that it
@@ -84,8 +101,7 @@ def _wait_for_signal(*signals: signal.Signals) -> None:
     os.set_blocking(waker, False)
 
     def restore(*_: object) -> None:
-        for each in signals:
-            signal.signal(each, signal.SIG_DFL)
+        _let_die(*signals)
 
     signal.set_wakeup_fd(waker)  # first: a signal that finds only a handler would wake nobody
     for each in signals:
@@ -126,21 +142,28 @@ def _reserve_port(listen: str) -> socket.socket:
 class _Worker:
     """A worker's process and the pipe it tells of its readiness by."""
 
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, settings: Settings, place: int) -> None:
         self.ready, child_end = _spawn.Pipe(duplex=False)
-        place = os.getpid() + index
         self.process: BaseProcess = _spawn.Process(target=_work, args=(settings, place, child_end))
         self.process.start()
         child_end.close()
         self.is_ready = False
 
+    def look(self) -> None:
+        """Learn whether it is ready; where its pipe just ended it has, and has an exit code."""
+        try:
+            self.is_ready = self.is_ready or (self.ready.poll() and bool(self.ready.recv_bytes()))
+        except EOFError:
+            self.process.join()
+
 
 class _Supervisor:
     """Keeps workers running until a signal, then lets each of them drain."""
 
-    def __init__(self, settings: Settings, on_ready: Callable[[int], None]) -> None:
+    def __init__(self, settings: Settings, on_ready: Callable[[int], None], place: int) -> None:
         self._settings = settings
         self._on_ready = on_ready
+        self._place = place
         self._woken, self._waker = _spawn.Pipe(duplex=False)
         self._workers: list[_Worker] = []
         self._is_announced = False
@@ -149,11 +172,12 @@ class _Supervisor:
         """Supervise until a signal; a second one kills the workers and ends at once."""
         for number in _SIGNALS:
             signal.signal(number, self._end)
-        self._workers += [_Worker(self._settings, index) for index in range(self._settings.workers)]
+        places = range(self._place, self._place + self._settings.workers)
+        self._workers += [_Worker(self._settings, place) for place in places]
         while not self._woken.poll():
             wait([self._woken, *self._watched()])
             for index, worker in enumerate(self._workers):
-                worker.is_ready = worker.is_ready or worker.ready.poll()
+                worker.look()
                 if worker.process.exitcode is not None:
                     self._replace(index)
             if not self._is_announced and all(worker.is_ready for worker in self._workers):
@@ -173,7 +197,7 @@ class _Supervisor:
             sys.exit(exit_code or 1)
         _log.error("worker_died", exit_code=exit_code)
         if not self._woken.poll(_RESTART_DELAY_S):
-            self._workers[index] = _Worker(self._settings, index)
+            self._workers[index] = _Worker(self._settings, self._place + index)
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -189,7 +213,7 @@ class _Supervisor:
     def _end_at_once(self, number: int, _frame: object) -> None:
         for worker in self._workers:
             worker.process.kill()
-        signal.signal(number, signal.SIG_DFL)
+        _let_die(signal.Signals(number))
         signal.raise_signal(number)
 
 

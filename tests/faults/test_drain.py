@@ -1,5 +1,6 @@
 """SIGTERM: calls under way are answered, new ones turned away, and the exit code is 0."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,13 +9,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from harness.children import wait_until_gone, workers_of
 from harness.deployment import Deployment
 from harness.load import Clients, open_books, scaled
 from harness.patience import eventually
 from harness.postgres import StartedPostgres
-from harness.processes import ServerProcess
+from harness.processes import ServerProcess, wallet_environment
 from harness.tokens import bearer, service_token
 from sqlalchemy import text
 from wallet_client import Undecided, Wallet
@@ -190,3 +192,54 @@ def test_a_signal_that_comes_as_soon_as_it_is_handled_wakes_and_the_next_one_end
     finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
 
     assert finished.stdout == "SIG_DFL SIG_DFL\n"
+
+
+#: Runs a command as process 1 of processes of its own, as containers do.
+_AS_PROCESS_1 = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+
+
+def _may_be_process_1() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    return (
+        subprocess.run([*_AS_PROCESS_1, "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
+needs_process_1 = pytest.mark.skipif(not _may_be_process_1(), reason="not allowed here")
+
+
+def _only_child(process: subprocess.Popen[str]) -> psutil.Process:
+    (child,) = psutil.Process(process.pid).children()
+    return child
+
+
+@needs_process_1
+def test_a_signal_ends_a_server_that_waits_for_its_database_as_process_1(tmp_path: Path) -> None:
+    environment = wallet_environment(tmp_path, "postgresql://nobody@127.0.0.1:1/nothing")
+    command = [*_AS_PROCESS_1, sys.executable, "-m", "wallet_service", "serve"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr
+        assert "waiting_for_database" in process.stderr.readline()
+
+        _only_child(process).send_signal(signal.SIGTERM)
+
+        assert process.wait(10) == 128 + signal.SIGTERM
+
+
+@needs_process_1
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_ends_process_1_too(sqlite_url: str, tmp_path: Path, workers: int) -> None:
+    command = [*_AS_PROCESS_1, sys.executable, "-m", "wallet_service"]
+    with ServerProcess(tmp_path, sqlite_url, command=command, workers=workers, **PATIENT) as server:
+        open_books(server.target, ["alice", "bob"], amount_minor=1000)
+        first = _only_child(server.process)
+        with _accounts_locked(sqlite_url), _call_under_way(server.target):
+            first.send_signal(signal.SIGTERM)
+            eventually(lambda: _turns_new_calls_away(server.target))
+
+            first.send_signal(signal.SIGTERM)
+
+            assert server.process.wait(10) == 128 + signal.SIGTERM

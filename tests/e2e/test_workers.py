@@ -1,7 +1,8 @@
-"""Where a worker's threads run, as its operating system sees them."""
+"""Workers, as their operating system sees them: where their threads run, how they end."""
 
 import os
 import sys
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,9 @@ from harness.children import workers_of
 from harness.processes import ServerProcess
 from harness.tokens import token
 from wallet_client import Wallet
+
+from wallet_service.settings import Settings
+from wallet_service.workers import _Worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
 
@@ -43,6 +47,20 @@ def test_workers_go_anywhere_where_that_is_chosen(sqlite_url: str, tmp_path: Pat
     with ServerProcess(tmp_path, sqlite_url, pin_workers=False) as server:
         busy(server)
         assert processors(server.process.pid) == (ALL, ALL)
+
+
+def test_a_worker_that_ends_while_it_starts_is_not_ready(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    settings = Settings(
+        database_url=f"sqlite:///{tmp_path}/wallet.db", tls_cert_file=missing, tls_key_file=missing
+    )
+    worker = _Worker(settings, place=0)
+    wait([worker.ready])  # at the end of its pipe
+
+    worker.look()
+
+    assert not worker.is_ready
+    assert worker.process.exitcode == 2
 
 
 def busy(server: ServerProcess) -> None:
