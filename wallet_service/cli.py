@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
@@ -77,6 +77,12 @@ def _clear_failures() -> Iterator[None]:
         _fail(f"WALLET_DATABASE_URL: the database does not answer: {error.orig}", code=1)
     except DBAPIError as error:
         _fail(f"WALLET_DATABASE_URL: {error.orig}", code=1)
+    except BrokenPipeError:  # whoever reads has read enough
+        raise
+    except OSError as error:
+        with suppress(OSError):
+            sys.stdout.close()  # what could not be written is not tried again at the end
+        _fail(f"cannot write: {error.strerror}", code=1)
 
 
 def _fail(message: str, *, code: int) -> NoReturn:

@@ -89,13 +89,13 @@ class Settings(BaseSettings):
     jwt_issuer: str = "wallet"
     #: `aud` that tokens must have.
     jwt_audience: str = "wallet"
-    #: File with an HS256 secret of 32 bytes or more.
+    #: File with an HS256 secret of 32 bytes or more; a line end at its end is no part of it.
     jwt_secret_file: Path | None = None
     #: File with an RSA, P-256 or Ed25519 public key in PEM.
     jwt_public_key_file: Path | None = None
     #: File with a JWKS.
     jwt_jwks_file: Path | None = None
-    #: Address of a JWKS, fetched again every minute.
+    #: Address of a JWKS, looked at again after half a minute.
     jwt_jwks_url: str | None = None
 
     #: File with the server's certificate chain in PEM.
@@ -239,7 +239,8 @@ def signing_secret(settings: Settings) -> bytes:
         SettingsError: There is none, and none may be made.
     """
     if settings.jwt_secret_file:
-        return read_file("jwt_secret_file", settings.jwt_secret_file).strip()
+        content = read_file("jwt_secret_file", settings.jwt_secret_file)
+        return content.removesuffix(b"\n").removesuffix(b"\r")
     if not settings.is_development:
         raise SettingsError("tokens are signed elsewhere: WALLET_JWT_SECRET_FILE is not set")
     if not settings.is_loopback:
@@ -247,7 +248,13 @@ def signing_secret(settings: Settings) -> bytes:
             "WALLET_JWT_SECRET_FILE: a key for tokens is needed to serve other machines"
             " (or one of WALLET_JWT_PUBLIC_KEY_FILE, WALLET_JWT_JWKS_FILE, WALLET_JWT_JWKS_URL)"
         )
-    return _development_secret(DEVELOPMENT_SECRET_FILE)
+    try:
+        return _development_secret(DEVELOPMENT_SECRET_FILE)
+    except OSError as error:
+        raise SettingsError(
+            f"WALLET_JWT_SECRET_FILE: is not set, and {DEVELOPMENT_SECRET_FILE} cannot be made:"
+            f" {error.strerror}"
+        ) from error
 
 
 def _development_secret(path: Path) -> bytes:

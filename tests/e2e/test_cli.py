@@ -389,6 +389,26 @@ def test_healthcheck_works_whatever_name_the_certificate_is_for(
     assert (outcome.returncode, outcome.stdout) == (0, "wallet: SERVING\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a device is always full")
+@pytest.mark.parametrize("command", ["config", "export --format csv", "token alice"])
+def test_output_that_cannot_be_written_is_told(
+    sqlite_url: str, tmp_path: Path, command: str
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        outcome = subprocess.run(
+            [sys.executable, "-m", "wallet_service", *command.split()],
+            cwd=tmp_path,
+            env=wallet_environment(tmp_path, sqlite_url),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    _assert_one_clear_line(outcome, 1, "cannot write: No space left on device")
+
+
 def test_help_names_every_command(tmp_path: Path) -> None:
     outcome = _run("--help", directory=tmp_path)
 

@@ -13,6 +13,8 @@ from harness.printed import AWKWARD, Books, rfc3339
 from wallet_client import Wallet
 from wallet_client.v1.types_pb2 import Transaction
 
+from wallet_service.audit.writing import csv_line
+
 
 def _day(timestamp: Timestamp, *, days: int = 0) -> str:
     return str((timestamp.ToDatetime() + timedelta(days=days)).date())
@@ -58,6 +60,15 @@ def test_a_statement_as_csv_says_the_same(books: Books) -> None:
     assert (closing["kind"], closing["balance"]) == ("CLOSING", "69.50")
     shown = [{**line, "sequence": int(line["sequence"])} for line in lines]
     assert shown == books.statement("alice")["lines"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "\r", " a ", ""], ids=repr
+)
+def test_a_line_of_csv_is_read_as_it_was_written(text: str) -> None:
+    lines = csv_line(["before", text]) + csv_line(["after", text])
+
+    assert list(csv.reader(io.StringIO(lines, newline=""))) == [["before", text], ["after", text]]
 
 
 @pytest.mark.usefixtures("history")

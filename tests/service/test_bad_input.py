@@ -17,7 +17,7 @@ from harness.bad_content import (
 from harness.calls import METHODS, Caller, user
 from harness.stored import all_rows
 from hypothesis import HealthCheck, given, settings, strategies as st
-from wallet_client.v1.types_pb2 import Money
+from wallet_client.v1.types_pb2 import Condition, Money
 from wallet_client.v1.wallet_admin_service_pb2 import (
     GetAccountRequest,
     ListAccountChangesRequest,
@@ -88,6 +88,21 @@ def test_all_wrong_fields_are_named_at_once(bank: Caller) -> None:
 
 
 @pytest.mark.usefixtures("nothing_changes")
+def test_the_answer_to_a_long_wrong_currency_is_not_too_long(bank: Caller) -> None:
+    answer = bank.send(
+        TransferRequest(
+            to_user_id="bob",
+            amount=Money(minor_units=1, currency_code="X" * 20_000),
+            condition=Condition(available_at_least=Money(currency_code="RUB")),
+            request_id="long",
+        )
+    )
+
+    assert answer.code.name == "INVALID_ARGUMENT"
+    assert "amount.currency_code" in answer.fields
+    assert "condition.available_at_least.currency_code" in answer.fields
+
+
 def test_a_capture_to_the_payer_is_refused_naming_its_field(bank: Caller) -> None:
     answer = bank.send(spoilt(GOOD[CaptureHoldRequest], {"to_user_id": "alice"}))
 

@@ -119,6 +119,16 @@ def test_a_service_sees_the_payers_line(users: Users) -> None:
     assert (seen.source_user_id, seen.target_user_id) == ("alice", "bob")
 
 
+def test_a_service_that_lost_its_scope_sees_no_line_of_others(users: Users, target: str) -> None:
+    paid = pay_bob(users.bank, 300).response.transaction
+
+    with user(target, "bank") as former:
+        seen = look(former, paid.transaction_id).response.transaction
+
+    assert (seen.transaction_id, seen.request_id) == (paid.transaction_id, "pay")
+    assert not seen.HasField("entry")
+
+
 def test_a_refused_transfer_is_invisible_to_its_would_be_receiver(users: Users) -> None:
     refused_id = pay_bob(users.alice, 5000).values["transaction_id"]
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from uuid import UUID
 
 import pytest
 from harness.commands import capture_hold, create_hold, deposit, reverse
@@ -16,6 +17,7 @@ from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.load import load_books
+from wallet_service.storage.queries import read_due_holds
 from wallet_service.storage.write import write_books
 
 
@@ -91,3 +93,20 @@ def test_a_hold_made_while_its_batch_waits_is_captured_with_its_target_locked(
     assert captured.transaction.state == State.POSTED
     here.close()
     there.close()
+
+
+def test_due_holds_are_paged_also_where_they_end_together(database: Database) -> None:
+    run = partial(execute_batch, database, rules=Rules())
+    holds = [create_hold(f"{number}", "alice", 1, expire_after_us=1) for number in range(7)]
+    run([Submission([deposit("funds", "alice", 100), *holds])])
+    found: list[tuple[int, str]] = []
+    after = (0, str(UUID(int=0)))
+
+    while page := read_due_holds(database, 2**62, after=after, row_limit=3):
+        assert len(page) <= 3
+        found += page
+        after = page[-1]
+
+    assert found == sorted(found)
+    assert len({expires_at for expires_at, _ in found}) == 1
+    assert sorted(hold_id for _, hold_id in found) == sorted(hold.transaction_id for hold in holds)

@@ -8,6 +8,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 from wallet_client import InvalidRequest, WalletError, error_from_status
+from wallet_client.statuses import error_from
 
 
 def kinds(kind: type[WalletError] = WalletError) -> set[type[WalletError]]:
@@ -50,6 +51,28 @@ def test_a_copied_error_shares_nothing_that_can_change() -> None:
 
     assert error.metadata == {"transaction_id": "t"}
     assert error.fields == {"user_id": "odd"}
+
+
+class _Ended(grpc.RpcError):
+    """A call that gRPC ended by itself, with a code of its own beside the server's details."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def details(self) -> str:
+        return "received metadata size exceeds soft limit"
+
+    def trailing_metadata(self) -> list[tuple[str, bytes]]:
+        status = Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message="wrong")
+        return [("grpc-status-details-bin", status.SerializeToString())]
+
+
+def test_details_of_another_failure_are_left_out() -> None:
+    error = error_from(_Ended(), request_id="mine")
+
+    assert type(error) is WalletError
+    assert (error.code, error.request_id) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "mine")
+    assert "soft limit" in str(error)
 
 
 def test_all_that_is_wrong_with_a_field_is_told() -> None:

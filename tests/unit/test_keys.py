@@ -168,6 +168,30 @@ def test_secrets_and_encryption_keys_in_a_jwks_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    "odd",
+    [
+        {"kty": "oct"},
+        {"use": ["sig"]},
+        {"use": {}},
+        {"alg": ["ES256"]},
+        {"kid": ["odd"]},
+        {"kid": {}},
+        {"x": 5},
+        {"crv": None},
+        "a key",
+        None,
+    ],
+    ids=repr,
+)
+def test_odd_members_of_a_jwks_are_left_out(odd: Any) -> None:
+    member = {**NEW.jwk, **odd} if isinstance(odd, dict) else odd
+
+    found = keys_of_jwks({"keys": [member, OLD.jwk]})
+
+    assert [(key.algorithm, key.key_id) for key in found] == [("ES256", "old")]
+
+
+@pytest.mark.parametrize(
     "content", [b"", b"[]", b"null", b"{}", b'{"keys":[]}', b'{"keys":5}', b"x"]
 )
 def test_a_file_that_is_no_jwks_is_refused(content: bytes) -> None:

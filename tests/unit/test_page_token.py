@@ -1,5 +1,6 @@
 """Page tokens lead back to where a listing stopped, and nowhere else."""
 
+import base64
 import string
 import uuid
 
@@ -78,6 +79,13 @@ def test_a_token_cut_short_is_refused(sequence: int, data: st.DataObject) -> Non
 @given(SEQUENCES, st.text(min_size=1, max_size=8))
 def test_a_token_with_more_behind_it_is_refused(sequence: int, more: str) -> None:
     assert is_refused(make_page_token((sequence,), "alice") + more, "alice")
+
+
+@pytest.mark.parametrize("depth", [1, 200, 1000, 100_000])
+def test_a_token_of_nested_lists_is_refused(depth: int) -> None:
+    body = bytes(9) + b"[" * depth + b"]" * depth
+
+    assert is_refused(base64.urlsafe_b64encode(body).decode().rstrip("="), "alice")
 
 
 @given(SEQUENCES, LISTINGS, LISTINGS)

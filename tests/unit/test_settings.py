@@ -251,6 +251,20 @@ def test_a_secret_that_cannot_be_read_is_told_with_its_variable() -> None:
         signing_secret(load_settings(jwt_secret_file="missing"))
 
 
+def test_a_secret_may_begin_and_end_with_any_bytes() -> None:
+    content = b"\t\n" + bytes(range(32)) + b" \r\n\t"
+    Path("secret").write_bytes(content + b"\r\n")
+
+    assert signing_secret(load_settings(jwt_secret_file="secret")) == content
+
+
+def test_a_development_secret_that_cannot_be_made_is_told() -> None:
+    Path("var").touch()
+
+    with pytest.raises(SettingsError, match=r"WALLET_JWT_SECRET_FILE: .*development-jwt-secret"):
+        signing_secret(load_settings())
+
+
 _MAKE_SECRET = (
     "import sys; from wallet_service.settings import load_settings, signing_secret;"
     " settings = load_settings(); print('ready', flush=True); sys.stdin.read();"

@@ -32,5 +32,5 @@ def moment_of(time_us: int) -> datetime:
 def csv_line(values: Sequence[Any]) -> str:
     """Write one line of CSV."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    csv.writer(line).writerow(values)  # with its own line end, or one within a value is not quoted
+    return line.getvalue().removesuffix("\r\n") + "\n"

@@ -43,7 +43,8 @@ Every error of the service, each with its values and its public reason.
     │   └── OutcomeUnknown          written or not: the same request id tells
     ├── DeadlineExceeded
     ├── LedgerCorrupt
-    └── InternalError
+    ├── InternalError
+    └── HoldNotDue                  the sweeper's own
 
 `reason` is a name of `wallet.v1.ErrorReason` without its prefix. `values` become the metadata of
 `google.rpc.ErrorInfo`; sums in them are minor units. Which status each becomes stands in
@@ -160,8 +161,6 @@ class RequestIdReused(WalletError):
 
 class InvalidRequest(WalletError):
     """The request itself is wrong, whatever the books say."""
-
-    field: str = ""
 
 
 class Violation(NamedTuple):

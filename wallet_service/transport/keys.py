@@ -76,7 +76,7 @@ class FetchedKeys:
             self._keys = keys_of_jwks(self._fetch())
             self._fetched_at = now
             self._next_look = now + RECHECK_S
-        except (jwt.PyJWTError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 (whatever the source did, the last keys serve)
             self._next_look = now + _RETRY_S
             _log.warning("keys_not_fetched", cause=repr(error))
 
@@ -101,16 +101,26 @@ def keys_of_jwks(jwks: Any) -> list[VerificationKey]:
     Raises:
         jwt.PyJWTError: Not a JWKS.
     """
-    if not isinstance(jwks, dict):
-        raise jwt.PyJWKSetError("not a JSON object")
-    keys = [
-        VerificationKey(algorithm, key.key, key.key_id)
-        for key in jwt.PyJWKSet.from_dict(jwks).keys
-        if key.public_key_use in {None, "sig"} and (algorithm := _algorithm(key.key))
-    ]
+    members = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(members, list):
+        raise jwt.PyJWKSetError("not a JSON object with a list of keys")
+    keys = [key for member in members if (key := _key_of_jwk(member))]
     if not keys:
         raise jwt.PyJWKSetError("no RSA, P-256 or Ed25519 public key in it")
     return keys
+
+
+def _key_of_jwk(member: Any) -> VerificationKey | None:
+    """Read one key of a JWKS; None for what is of no use here."""
+    try:
+        jwk = jwt.PyJWK(member)
+    except (jwt.PyJWTError, ValueError, TypeError, LookupError, AttributeError):
+        return None  # its library raises whatever an odd member leads it to
+    algorithm = _algorithm(jwk.key)
+    is_for_signatures = jwk.public_key_use is None or jwk.public_key_use == "sig"
+    if not algorithm or not is_for_signatures or not isinstance(jwk.key_id, str | None):
+        return None
+    return VerificationKey(algorithm, jwk.key, jwk.key_id)
 
 
 def key_of_pem(pem: bytes) -> VerificationKey:

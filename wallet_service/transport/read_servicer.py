@@ -131,7 +131,7 @@ class WalletReads(WalletServiceServicer):
         if outcome is None or not caller.may_see(outcome):
             raise TransactionNotFound
         viewed = caller.user_id
-        if outcome.entries and outcome.entry_of(viewed) is None:
+        if caller.acts_for_any and outcome.entries and outcome.entry_of(viewed) is None:
             viewed = outcome.entries[0].user_id
         return GetTransactionResponse(
             transaction=encode.transaction(outcome, caller, viewed=viewed)

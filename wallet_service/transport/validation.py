@@ -16,6 +16,8 @@ METADATA_VALUE_LENGTH_MAX = 256
 
 #: Violations named in one answer: more would not fit the trailers it travels in.
 VIOLATIONS_MAX = 12
+#: What is shown of a currency code that is none.
+_CURRENCY_SHOWN_MAX = 16
 
 _REQUEST_ID = re.compile(rf"[!-~]{{1,{REQUEST_ID_LENGTH_MAX}}}")
 _USER_ID = re.compile(r"[!-?A-~][!-~]{0,127}")
@@ -104,14 +106,14 @@ class Validation:
         """Check that a currency exists."""
         if code not in EXPONENTS:
             self._currency_error = CurrencyUnsupported(
-                field=self._prefix + field, currency_code=code[:16]
+                field=self._prefix + field, currency_code=code[:_CURRENCY_SHOWN_MAX]
             )
 
     def same_currency(self, field: str, code: str, currency_code: str) -> None:
         """Check that a sum beside the request's own is in its currency, or names none."""
         self.require(
             f"{field}.currency_code",
-            f"must be {currency_code} or empty",
+            f"must be {currency_code[:_CURRENCY_SHOWN_MAX]} or empty",
             holds=code in {"", currency_code},
         )
 

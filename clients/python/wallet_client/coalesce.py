@@ -25,8 +25,15 @@ WAIT_S = 0.001
 _SPOILED = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,  # the message is too large
 }
+
+
+def _is_spoiled(error: Exception) -> bool:
+    """Tell whether a batch failed for one of its calls, not for the state of the server."""
+    return (
+        isinstance(error, WalletError) and error.code in _SPOILED and error.reason != "OVERLOADED"
+    )
 
 
 class _Call:
@@ -125,7 +132,7 @@ class Coalescer:
         except Exception as error:  # noqa: BLE001 (raised again, in each of the threads)
             for call in batch:
                 call.error = _own(error, call.request.request_id)
-                call.goes_alone = isinstance(error, WalletError) and error.code in _SPOILED
+                call.goes_alone = _is_spoiled(error)
             return
         for call, result in zip(batch, results.results, strict=True):
             if result.HasField("error"):

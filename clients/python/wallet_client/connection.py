@@ -18,7 +18,11 @@ from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 _OPTIONS = [
     ("grpc.enable_retries", 0),  # retries are made here, where the request id is kept
     ("grpc.keepalive_time_ms", 30_000),
-    # A full page of transactions with full labels (of one byte a character) is some 11 MiB.
+    # Whoever was away for long is looked for as often as who just left: by default up to 2 minutes
+    # pass between two tries to connect, in which all calls fail.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # The server ends pages at 3 MiB; the answer to a large batch can be 4.
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 ]
@@ -148,7 +152,7 @@ class Connection:
             token = self._token()
         except grpc.RpcError as error:  # tokens may come from a service too
             raise error_from(error, request_id=_request_id_of(request)) from error
-        return (("authorization", f"Bearer {token}"),)
+        return (("authorization", f"Bearer {token.strip()}"),)  # a file's content ends with a line
 
     @contextmanager
     def _failures_told(self, request: Any) -> Iterator[None]:

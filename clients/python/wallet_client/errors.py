@@ -94,7 +94,7 @@ class Refused(WalletError):
 
     @property
     def transaction_id(self) -> str:
-        """The record of the refusal; empty for a read."""
+        """The record of the refusal; empty for a read and for an atomic batch as a whole."""
         return self.metadata.get("transaction_id", "")
 
 

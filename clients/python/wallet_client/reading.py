@@ -55,6 +55,8 @@ class ReadCalls(Connection):
     ) -> Balance:
         """Read one balance, now or at a moment of the past; `posted.decimal` is in roubles."""
         request = GetBalanceRequest(user_id=user_id, currency_code=currency_code)
+        if as_of_time is not None and as_of_sequence is not None:
+            raise ValueError("as_of_time or as_of_sequence, not both")
         if as_of_time is not None:
             request.as_of_time.FromDatetime(as_of_time)
         if as_of_sequence is not None:

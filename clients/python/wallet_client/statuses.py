@@ -62,7 +62,11 @@ def error_from(error: grpc.RpcError, *, request_id: str = "") -> WalletError:
     """Make the typed error of a failed call."""
     call: Any = error  # what a stub raises is a grpc.Call too
     code: grpc.StatusCode = call.code()
-    status = rpc_status.from_call(call) or Status(message=call.details() or code.name)
+    try:
+        status = rpc_status.from_call(call)
+    except ValueError:  # the details are of another failure, which gRPC put its own in place of
+        status = None
+    status = status or Status(message=call.details() or code.name)
     return _typed(code, status, request_id=request_id)
 
 

@@ -26,14 +26,16 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """Never sent."""
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT: a field is missing, too long or out of range;
-    `google.rpc.BadRequest` names each one.
+    `google.rpc.BadRequest` names each one. {fields: comma-separated}
     """
     ERROR_REASON_CURRENCY_UNSUPPORTED: _ErrorReason.ValueType  # 2
-    """INVALID_ARGUMENT: not a current ISO 4217 currency. {currency_code}"""
+    """INVALID_ARGUMENT: not a current ISO 4217 currency.
+    {field, currency_code}
+    """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 3
-    """INVALID_ARGUMENT: damaged, or from another listing."""
+    """INVALID_ARGUMENT: damaged, or from another listing. {field}"""
     ERROR_REASON_SAME_ACCOUNT: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT: source and target are the same account."""
+    """INVALID_ARGUMENT: source and target are the same account. {field}"""
     ERROR_REASON_TOKEN_MISSING: _ErrorReason.ValueType  # 10
     """UNAUTHENTICATED: no `authorization: Bearer <JWT>` metadata."""
     ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 11
@@ -43,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 13
     """PERMISSION_DENIED: the token lacks a scope. {scope}"""
     ERROR_REASON_NOT_ALLOWED: _ErrorReason.ValueType  # 14
-    """PERMISSION_DENIED: not this caller's to do."""
+    """PERMISSION_DENIED: not this caller's to do. {why}"""
     ERROR_REASON_ACCOUNT_NOT_FOUND: _ErrorReason.ValueType  # 20
     """NOT_FOUND: no such account. Bound to the request id in a write.
     {user_id, currency_code}
@@ -136,7 +138,9 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_KEYS_UNAVAILABLE: _ErrorReason.ValueType  # 84
     """UNAVAILABLE: the keys to check tokens with cannot be read."""
     ERROR_REASON_LEDGER_CORRUPT: _ErrorReason.ValueType  # 90
-    """DATA_LOSS: stored books contradict themselves; an operator must look."""
+    """DATA_LOSS: stored books contradict themselves; an operator must look.
+    {row, problem}
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 91
     """INTERNAL: a fault of the service. {incident_id}"""
 
@@ -149,22 +153,25 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     operation are named from the batch: `operations[i].<request>.<field>`.
 
     Bound to the request id: the answer stays the same however often that id is
-    sent again. Everything else binds nothing and may be sent again under the
-    same id.
+    sent again, and `transaction_id` is the refused request's own record; a whole
+    atomic batch has none. Everything else binds nothing and may be sent again
+    under the same id.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT: a field is missing, too long or out of range;
-`google.rpc.BadRequest` names each one.
+`google.rpc.BadRequest` names each one. {fields: comma-separated}
 """
 ERROR_REASON_CURRENCY_UNSUPPORTED: ErrorReason.ValueType  # 2
-"""INVALID_ARGUMENT: not a current ISO 4217 currency. {currency_code}"""
+"""INVALID_ARGUMENT: not a current ISO 4217 currency.
+{field, currency_code}
+"""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 3
-"""INVALID_ARGUMENT: damaged, or from another listing."""
+"""INVALID_ARGUMENT: damaged, or from another listing. {field}"""
 ERROR_REASON_SAME_ACCOUNT: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT: source and target are the same account."""
+"""INVALID_ARGUMENT: source and target are the same account. {field}"""
 ERROR_REASON_TOKEN_MISSING: ErrorReason.ValueType  # 10
 """UNAUTHENTICATED: no `authorization: Bearer <JWT>` metadata."""
 ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 11
@@ -174,7 +181,7 @@ ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 12
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 13
 """PERMISSION_DENIED: the token lacks a scope. {scope}"""
 ERROR_REASON_NOT_ALLOWED: ErrorReason.ValueType  # 14
-"""PERMISSION_DENIED: not this caller's to do."""
+"""PERMISSION_DENIED: not this caller's to do. {why}"""
 ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 20
 """NOT_FOUND: no such account. Bound to the request id in a write.
 {user_id, currency_code}
@@ -267,6 +274,8 @@ request id to learn and settle it.
 ERROR_REASON_KEYS_UNAVAILABLE: ErrorReason.ValueType  # 84
 """UNAVAILABLE: the keys to check tokens with cannot be read."""
 ERROR_REASON_LEDGER_CORRUPT: ErrorReason.ValueType  # 90
-"""DATA_LOSS: stored books contradict themselves; an operator must look."""
+"""DATA_LOSS: stored books contradict themselves; an operator must look.
+{row, problem}
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 91
 """INTERNAL: a fault of the service. {incident_id}"""

@@ -445,7 +445,7 @@ class Account(message.Message):
 
     @builtins.property
     def update_time(self) -> timestamp_pb2.Timestamp:
-        """When its row last changed."""
+        """When its balance, state, minimum or limits last changed; holds do not count."""
 
     @builtins.property
     def limits(self) -> containers.RepeatedCompositeFieldContainer[SpendingLimit]:

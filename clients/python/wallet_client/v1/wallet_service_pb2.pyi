@@ -370,7 +370,9 @@ class CreateHoldRequest(message.Message):
 
     @builtins.property
     def expire_after(self) -> duration_pb2.Duration:
-        """After how long it ends by itself; absent: never."""
+        """After how long it ends by itself, at most 315,360,000 seconds (3650 days);
+        absent: never.
+        """
 
     @builtins.property
     def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
