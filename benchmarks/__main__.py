@@ -28,6 +28,7 @@ from benchmarks.soak import soak
 from benchmarks.stored import Filler
 
 _LONG_HISTORY = 1_000_000
+_SOAK_PARTS = 12
 _CALLERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 #: What is compared, and how much it should be at least (or at most, where it is negative).
@@ -84,9 +85,10 @@ def main(
             (output / "figures.json").write_text(json.dumps(report, indent=2))
     console.print(_table(measured))
     console.print(_ratio_table(report))
-    for part in ("walk", "soak"):
-        if part in report:
-            console.print(part, report[part])
+    if "walk" in report:
+        console.print("walk", report["walk"])
+    if "soak" in report:
+        console.print(_soak_table(report["soak"]))
 
 
 def _rounds(bench: Bench, rounds: int, progress: Progress) -> list[Figures]:
@@ -184,6 +186,17 @@ def _ratio_table(report: Report) -> Table:
         text = "" if bar is None else f"≥ {bar}" if bar > 0 else f"≤ {-bar}"
         row = (statistics.median(values), min(values), max(values))
         table.add_row(name, *(f"{value:.2f}" for value in row), text)
+    return table
+
+
+def _soak_table(samples: list[dict[str, float]]) -> Table:
+    table = Table("from minute", "to", "worker MiB", title="Memory under calls of all kinds")
+    length = samples[-1]["minutes"] / _SOAK_PARTS
+    for part in range(_SOAK_PARTS):
+        start, end = part * length, (part + 1) * length
+        inside = [each["worker_mib"] for each in samples if start < each["minutes"] <= end]
+        if inside:
+            table.add_row(f"{start:.1f}", f"{end:.1f}", f"{statistics.mean(inside):.1f}")
     return table
 
 
