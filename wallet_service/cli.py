@@ -82,7 +82,7 @@ def _clear_failures() -> Iterator[None]:
     except OSError as error:
         with suppress(OSError):
             sys.stdout.close()  # what could not be written is not tried again at the end
-        _fail(f"cannot write: {error.strerror}", code=1)
+        _fail(str(error), code=1)
 
 
 def _fail(message: str, *, code: int) -> NoReturn:

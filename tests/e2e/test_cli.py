@@ -406,7 +406,7 @@ def test_output_that_cannot_be_written_is_told(
             check=False,
         )
 
-    _assert_one_clear_line(outcome, 1, "cannot write: No space left on device")
+    _assert_one_clear_line(outcome, 1, "No space left on device")
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
