@@ -22,6 +22,6 @@ USER 10001
 WORKDIR /var/lib/wallet
 EXPOSE 50051
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=40s CMD ["wallet", "healthcheck"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=40s CMD ["wallet", "healthcheck"]
 ENTRYPOINT ["wallet"]
 CMD ["serve"]
