@@ -38,8 +38,8 @@ def test_what_reads_or_rewrites_everything_has_no_limits(postgres_url: str, kind
 
 
 def test_a_slow_step_of_a_migration_is_not_cut(postgres_url: str) -> None:
-    database = open_database(postgres_url, Limits(statement_timeout_ms=200))
+    database = open_database(postgres_url, Limits(statement_timeout_ms=500))
 
     with database.transaction() as connection:
-        connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+        connection.exec_driver_sql("SELECT pg_sleep(1)")
     database.close()
