@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import grpc
@@ -151,6 +152,16 @@ def test_a_service_acts_for_a_user_by_name(target: str) -> None:
         assert service.balance(user_id="alice").posted.minor_units == 50
         assert [each.posted.minor_units for each in service.balances(user_id="bob")] == [30]
         assert len(list(service.transactions(user_id="alice"))) == 3
+
+
+def test_a_token_may_end_with_the_line_of_its_file(target: str) -> None:
+    with Wallet(target, token("alice") + "\n", plaintext=True) as alice:
+        assert alice.balance().user_id == "alice"
+
+
+def test_a_balance_is_asked_for_at_one_moment(alice: Wallet) -> None:
+    with pytest.raises(ValueError, match="as_of_sequence"):
+        alice.balance(as_of_time=datetime.now(UTC), as_of_sequence=1)
 
 
 def test_one_client_serves_many_threads(target: str) -> None:

@@ -5,10 +5,18 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
+import grpc
 import pytest
 from harness.clients import gather_all
 from harness.tokens import service_token
-from wallet_client import InsufficientFunds, InvalidRequest, Undecided, Wallet, WalletError
+from wallet_client import (
+    InsufficientFunds,
+    InvalidRequest,
+    Overloaded,
+    Undecided,
+    Wallet,
+    WalletError,
+)
 from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
@@ -156,6 +164,27 @@ def test_where_nobody_answers_every_thread_is_told_of_its_own_request(
     assert [answer.request_id for answer in answers] == ["a", "b", "c", "d"]
     (of_the_batch,) = {answer.__cause__ for answer in answers}
     assert str(of_the_batch) == str(answers[0])
+
+
+def test_a_server_with_too_much_to_do_is_not_sent_each_call_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def turn_away(_batch: ExecuteBatchRequest) -> ExecuteBatchResponse:
+        raise Overloaded(
+            "later", code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="OVERLOADED", metadata={}
+        )
+
+    def pay(request_id: str) -> Callable[[], Any]:
+        return lambda: lost.deposit(1, request_id=request_id)
+
+    with nobody("token") as lost:
+        gather_all(lost, 4, monkeypatch)
+        monkeypatch.setattr(lost._coalescer, "_execute", turn_away)
+        answers = at_once(*(pay(request_id) for request_id in "abcd"))
+
+    # Nobody answers those that are sent.
+    assert [type(answer) for answer in answers] == [Overloaded] * 4
+    assert [answer.request_id for answer in answers] == ["a", "b", "c", "d"]
 
 
 def test_what_a_token_function_raises_is_raised_in_every_thread(

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from uuid import UUID
 
 import pytest
 from harness.commands import capture_hold, create_hold, deposit, reverse
@@ -17,7 +16,7 @@ from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.load import load_books
-from wallet_service.storage.queries import read_due_holds
+from wallet_service.storage.queries import BEFORE_ALL_HOLDS, read_due_holds
 from wallet_service.storage.write import write_books
 
 
@@ -100,7 +99,7 @@ def test_due_holds_are_paged_also_where_they_end_together(database: Database) ->
     holds = [create_hold(f"{number}", "alice", 1, expire_after_us=1) for number in range(7)]
     run([Submission([deposit("funds", "alice", 100), *holds])])
     found: list[tuple[int, str]] = []
-    after = (0, str(UUID(int=0)))
+    after = BEFORE_ALL_HOLDS
 
     while page := read_due_holds(database, 2**62, after=after, row_limit=3):
         assert len(page) <= 3

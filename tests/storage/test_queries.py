@@ -17,7 +17,12 @@ from wallet_service.storage.history import (
     read_lines_after,
     read_page,
 )
-from wallet_service.storage.queries import read_due_holds, read_holds, read_sequences
+from wallet_service.storage.queries import (
+    BEFORE_ALL_HOLDS,
+    read_due_holds,
+    read_holds,
+    read_sequences,
+)
 
 LINES = 1_200_000
 PAGE = 3
@@ -198,9 +203,7 @@ def test_new_lines_and_how_far_accounts_are_is_found_by_key(busy: Database) -> N
 def test_due_holds_are_found_by_an_index_of_open_ones(busy: Database, now: int, count: int) -> None:
     due, steps = _explained(
         busy,
-        lambda: read_due_holds(
-            busy, now, after=(0, "00000000-0000-0000-0000-000000000000"), row_limit=50
-        ),
+        lambda: read_due_holds(busy, now, after=BEFORE_ALL_HOLDS, row_limit=50),
     )
 
     assert [int(hold_id[-12:]) for _, hold_id in due] == [100 * n for n in range(1, count + 1)]

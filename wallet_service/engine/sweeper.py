@@ -9,7 +9,6 @@ used.
 import threading
 import time
 from collections.abc import Sequence
-from uuid import UUID
 
 import structlog
 
@@ -18,12 +17,10 @@ from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.ledger.commands import SYSTEM, ExpireHold
 from wallet_service.ledger.errors import Contention, HoldNotDue, Unavailable
 from wallet_service.storage.database import Database
-from wallet_service.storage.queries import read_due_holds
+from wallet_service.storage.queries import BEFORE_ALL_HOLDS, read_due_holds
 
 INTERVAL_S = 0.5
 _HOLDS_AT_ONCE = 200
-#: Before any hold: a time and an id.
-_START = (0, str(UUID(int=0)))
 _DEADLINE_S = 30.0
 #: Failures that are others' doing, not a hold's.
 _OTHERS = (Contention, Unavailable)
@@ -66,7 +63,7 @@ class Sweeper:
     def _sweep(self) -> None:
         """Release all that is due; what cannot be released does not keep the rest waiting."""
         now = time.time_ns() // 1000
-        after = _START
+        after = BEFORE_ALL_HOLDS
         failures: list[Exception] = []
         while not self._stopping.is_set():
             due = read_due_holds(self._database, now, after=after, row_limit=_HOLDS_AT_ONCE)

@@ -1,6 +1,7 @@
 """Reading statements, each seeing the last commit; none locks or sums, every list is bounded."""
 
 from collections.abc import Collection, Sequence
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, tuple_
 from sqlalchemy.exc import DBAPIError
@@ -11,6 +12,9 @@ from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.storage.database import Database
 from wallet_service.storage.load import account_of, hold_of, load_outcomes, transaction_of
 from wallet_service.storage.schema import CHANGES_ACCOUNT, accounts, holds, transactions
+
+#: A time and an id that come before those of any hold.
+BEFORE_ALL_HOLDS = (0, str(UUID(int=0)))
 
 _BALANCES = (
     select(accounts)
