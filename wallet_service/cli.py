@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from wallet_service import server, workers
 from wallet_service.audit import verify as books
@@ -73,8 +73,6 @@ def _clear_failures() -> Iterator[None]:
         _fail(f"WALLET_DATABASE_URL: {error}", code=1)
     except LedgerCorrupt as error:
         _fail(f"DAMAGED {error}", code=1)
-    except OperationalError as error:
-        _fail(f"WALLET_DATABASE_URL: the database does not answer: {error.orig}", code=1)
     except DBAPIError as error:
         _fail(f"WALLET_DATABASE_URL: {error.orig}", code=1)
     except BrokenPipeError:  # whoever reads has read enough

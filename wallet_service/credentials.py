@@ -8,6 +8,8 @@ from typing import cast
 
 import grpc
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from wallet_service.settings import (
     DEVELOPMENT_SECRET_FILE,
@@ -102,14 +104,17 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 def _check_pair(cert_file: Path, key_file: Path) -> None:
     """Check early what gRPC would only report as an address it cannot listen on."""
-    read_file("tls_cert_file", cert_file)
+    chain = read_file("tls_cert_file", cert_file)
     read_file("tls_key_file", key_file)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, "")
-    except ssl.SSLError as error:
+        public_key = x509.load_pem_x509_certificate(chain).public_key()
+    except (ssl.SSLError, ValueError) as error:
         raise SettingsError(
             f"WALLET_TLS_CERT_FILE: no certificate for the key in WALLET_TLS_KEY_FILE: {error}"
         ) from error
+    if not isinstance(public_key, RSAPublicKey | EllipticCurvePublicKey):
+        raise SettingsError("WALLET_TLS_CERT_FILE: its key must be RSA or ECDSA, as gRPC's are")
 
 
 def _check_authorities(ca_file: Path) -> None:

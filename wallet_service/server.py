@@ -9,8 +9,8 @@ import structlog
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+from sqlalchemy.exc import ArgumentError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_fixed
 from wallet_client.v1 import errors_pb2, wallet_admin_service_pb2, wallet_service_pb2
 from wallet_client.v1.wallet_admin_service_pb2_grpc import (
     add_WalletAdminServiceServicer_to_server,
@@ -214,11 +214,11 @@ def prepare_database(settings: Settings) -> Database:
 
         SchemaOutOfDate: `wallet migrate` has to run first.
 
-        sqlalchemy.exc.DBAPIError: It did not answer within `DATABASE_WAIT_S`.
+        sqlalchemy.exc.DBAPIError: It did not answer within `DATABASE_WAIT_S`, or refused.
     """
     database = open_from(settings)
     for attempt in Retrying(
-        retry=retry_if_exception_type(DBAPIError),
+        retry=retry_if_exception(database.may_recover),
         stop=stop_after_delay(DATABASE_WAIT_S),
         wait=wait_fixed(1),
         before_sleep=_log_waiting,

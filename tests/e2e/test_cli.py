@@ -2,14 +2,18 @@
 
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.authority import issue_certificate
+from harness.certificates import make_certificate, write_certificate
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
 from harness.processes import ServerProcess, lasting_port, run_wallet, wallet_environment
 from harness.tokens import token
@@ -240,6 +244,14 @@ def test_a_wrong_certificate_is_named(tmp_path: Path, content: str | None) -> No
     _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE")
 
 
+def test_a_certificate_that_grpc_cannot_use_is_named(tmp_path: Path) -> None:
+    certificate = make_certificate("wallet", Ed25519PrivateKey.generate())
+
+    outcome = _run("serve", directory=tmp_path, **write_certificate(tmp_path, certificate))
+
+    _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE", "RSA or ECDSA")
+
+
 @pytest.mark.parametrize("setting", ["jwt_secret_file", "tls_cert_file"])
 def test_a_wrong_setting_that_workers_find_is_named_too(tmp_path: Path, setting: str) -> None:
     issued = issue_certificate(tmp_path, "wallet.example")
@@ -345,7 +357,19 @@ def test_migrate_says_that_the_database_does_not_answer(tmp_path: Path, taken_po
 
     outcome = _run("migrate", directory=tmp_path, database_url=url)
 
-    _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "does not answer")
+    _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "timeout expired")
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_the_file_of_another_program_is_left_alone_at_once(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "other.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE accounts (name TEXT)")
+
+    outcome = _run(command, directory=tmp_path, database_url=f"sqlite:///{file}")
+
+    _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "table accounts already exists")
+    assert "waiting_for_database" not in outcome.stderr
 
 
 def test_verify_counts_what_it_proved(

@@ -8,10 +8,14 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 _NAMES = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+
+
+Key = ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 
 
 class Certificate(NamedTuple):
@@ -21,9 +25,9 @@ class Certificate(NamedTuple):
     key: bytes
 
 
-def make_certificate(common_name: str) -> Certificate:
-    """Make a certificate that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def make_certificate(common_name: str, key: Key | None = None) -> Certificate:
+    """Make a certificate that is its own authority, by default with an ECDSA key."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = datetime.now(UTC)
     certificate = (
@@ -36,7 +40,7 @@ def make_certificate(common_name: str) -> Certificate:
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(_NAMES), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+        .sign(key, None if isinstance(key, Ed25519PrivateKey) else hashes.SHA256())
     )
     return Certificate(
         certificate.public_bytes(Encoding.PEM),

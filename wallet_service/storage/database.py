@@ -119,6 +119,12 @@ class Database:
                 self.dialect.lift_limits(connection)
                 yield connection
 
+    def may_recover(self, error: BaseException) -> bool:
+        """Tell whether what failed may pass when it is done again."""
+        if not isinstance(error, DBAPIError):
+            return False
+        return self._failure(error, is_committing=False) is not None
+
     def _failure(self, error: DBAPIError, *, is_committing: bool) -> BatchFailed | None:
         if self.dialect.was_busy(error):
             return AccountsBusy(str(error.orig))
