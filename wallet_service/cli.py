@@ -84,7 +84,8 @@ def _clear_failures() -> Iterator[None]:
 
 
 def _fail(message: str, *, code: int) -> NoReturn:
-    _errors.print(f"wallet: {message.strip()}", style="red", markup=False)
+    line = " ".join(message.split())  # a driver's message can have several
+    _errors.print(f"wallet: {line}", style="red", markup=False)
     raise typer.Exit(code)
 
 
@@ -121,7 +122,9 @@ def migrate() -> None:
     from wallet_service.storage import migrate as schema  # noqa: PLC0415 (seldom needed)
 
     with _clear_failures():
-        version = schema.migrate(server.open_from(load_settings()))
+        database = server.open_from(load_settings())
+        database.check_durability()  # rather before there are books in it
+        version = schema.migrate(database)
         typer.echo(f"wallet: the schema is at version {version}")
 
 
@@ -206,8 +209,8 @@ def statement(
 
 def _period(start: str | None, end: str | None) -> Period:
     period = Period(_moment("--from", start, is_end=False), _moment("--to", end, is_end=True))
-    if period.start is not None and period.end is not None and period.end < period.start:
-        raise SettingsError(f"--to: {end} is before --from {start}")
+    if period.start is not None and period.end is not None and period.end <= period.start:
+        raise SettingsError(f"--to: {end} ends before --from {start} begins")
     return period
 
 

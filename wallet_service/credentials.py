@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import cast
 
 import grpc
+import orjson
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -28,14 +30,18 @@ from wallet_service.transport.keys import (
     keys_of_jwks_file,
 )
 
+_log = structlog.get_logger()
+
 
 def token_keys(settings: Settings) -> Keys:
     """Find the keys that tokens are checked with."""
     if settings.jwt_jwks_url:
         return FetchedKeys(functools.partial(fetch_jwks, settings.jwt_jwks_url))
     if settings.jwt_jwks_file:
-        keys = _keys_in("jwt_jwks_file", settings.jwt_jwks_file, keys_of_jwks_file)
-    elif settings.jwt_public_key_file:
+        path = settings.jwt_jwks_file
+        _keys_in("jwt_jwks_file", path, keys_of_jwks_file)  # a wrong one is told at once
+        return FetchedKeys(lambda: orjson.loads(path.read_bytes()))
+    if settings.jwt_public_key_file:
         path = settings.jwt_public_key_file
         keys = _keys_in("jwt_public_key_file", path, lambda pem: [key_of_pem(pem)])
     else:
@@ -87,11 +93,16 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         )
 
     def changed_configuration() -> grpc.ServerCertificateConfiguration | None:
-        times = _times(files)
-        if times == read_at[0]:
+        try:
+            times = _times(files)
+            if times == read_at[0]:
+                return None
+            _check_pair(cert_file, key_file)
+            changed = configuration()
+        except (OSError, SettingsError) as error:  # the last certificate serves, and all is tried
+            _log.error("certificate_not_read", cause=str(error))  # again at the next connection
             return None
-        changed = configuration()
-        read_at[0] = times  # only now: what could not be read is tried again
+        read_at[0] = times
         return changed
 
     return grpc.dynamic_ssl_server_credentials(

@@ -12,7 +12,7 @@ from cryptography import x509
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from wallet_service.ledger.errors import DatabaseUnavailable
-from wallet_service.settings import Settings, read_file
+from wallet_service.settings import Settings, SettingsError, read_file
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import ping
 
@@ -148,7 +148,10 @@ def ask_health(settings: Settings) -> str:
 
 def _name_in(certificate: bytes) -> str:
     """Return a host name that a certificate is good for: its server is called by address here."""
-    extensions = x509.load_pem_x509_certificate(certificate).extensions
+    try:
+        extensions = x509.load_pem_x509_certificate(certificate).extensions
+    except ValueError as error:
+        raise SettingsError(f"WALLET_TLS_CERT_FILE: no certificate: {error}") from error
     try:
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

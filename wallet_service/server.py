@@ -210,7 +210,7 @@ def prepare_database(settings: Settings) -> Database:
     Open the database and make sure that money is safe in it, waiting for it to answer.
 
     Raises:
-        UnsafeDatabase: A committed change could be lost.
+        UnsafeDatabase: A committed change could be lost, or would not be taken.
 
         SchemaOutOfDate: `wallet migrate` has to run first.
 
@@ -231,6 +231,7 @@ def prepare_database(settings: Settings) -> Database:
 
                 migrate(database)
             check_schema(database)
+            database.check_rights()
     return database
 
 

@@ -28,7 +28,10 @@ _FILE = ".env"
 DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
 
 #: What stands for a password in an address: after the user's name, or as a parameter.
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^@]+(?=@)|([?&]\w*password=)[^&]+")
+_PASSWORD = re.compile(r"(://[^/@:]*:).+(?=@)|([?&]\w*(?:password|secret|token|api_?key)=)[^&]+")
+
+#: What stands for itself in a `.env` file, without quotation marks.
+_PLAIN = re.compile(r"[^\s'\"#\\]*")
 
 # What gRPC and PostgreSQL take: signed 32 bits, of which twice a timeout is to fit too.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -93,16 +96,17 @@ class Settings(BaseSettings):
     jwt_secret_file: Path | None = None
     #: File with an RSA, P-256 or Ed25519 public key in PEM.
     jwt_public_key_file: Path | None = None
-    #: File with a JWKS.
+    #: File with a JWKS, read again every half minute.
     jwt_jwks_file: Path | None = None
-    #: Address of a JWKS, looked at again after half a minute.
+    #: Address of a JWKS, read again every half minute.
     jwt_jwks_url: str | None = None
 
     #: File with the server's certificate chain in PEM.
     tls_cert_file: Path | None = None
     #: File with its private key in PEM.
     tls_key_file: Path | None = None
-    #: File with the authorities whose client certificates are demanded.
+    #: File with the authorities whose client certificates are demanded. `wallet healthcheck` shows
+    #: the server's own, which has to be one of theirs then, and good for clients.
     tls_client_ca_file: Path | None = None
     #: Allows plaintext on other than loopback addresses.
     insecure: bool = False
@@ -207,6 +211,8 @@ def lines_of(settings: Settings) -> list[str]:
         if isinstance(value, bool):
             text = text.lower()
         shown = _PASSWORD.sub(r"\1\2***", text)
+        if not _PLAIN.fullmatch(shown):
+            shown = "'" + shown.replace("\\", "\\\\").replace("'", "\\'") + "'"
         lines.append(f"{_PREFIX}{name.upper()}={shown}")
     return lines
 
@@ -226,9 +232,10 @@ def _refuse_misspelt(variables: Iterable[str]) -> None:
     """Raise for a variable that is nearly a setting's: its value would be silently ignored."""
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(set(variables) - known):
-        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+        file = {f"{name}_FILE"} & known  # the secret itself, say, instead of its file
+        meant = file or difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if name.startswith(_PREFIX) and meant:
-            raise SettingsError(f"{name}: no such setting, is {meant[0]} meant?")
+            raise SettingsError(f"{name}: no such setting, is {', '.join(meant)} meant?")
 
 
 def signing_secret(settings: Settings) -> bytes:

@@ -62,8 +62,9 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
     place = secrets.randbelow(_PLACES)
     if settings.workers == 1:
         server = _settled(settings, database, place)
+        wait_for_signal = _awaited(*_SIGNALS)  # before anybody learns that calls are answered
         on_ready(server.start())
-        _wait_for_signal(*_SIGNALS)
+        wait_for_signal()
         _stop(server)
         return
     database.close()
@@ -93,8 +94,12 @@ def _die(number: int, _frame: object) -> None:
     os._exit(_KILLED + number)
 
 
-def _wait_for_signal(*signals: signal.Signals) -> None:
-    """Sleep until one of some signals; from then on they have their usual, deadly effect."""
+def _awaited(*signals: signal.Signals) -> Callable[[], None]:
+    """
+    Return what sleeps until one of some signals, though it came before.
+
+    From that signal on they have their usual, deadly effect.
+    """
     # A pipe wakes this thread whichever thread the system interrupts, and takes no lock that it
     # might hold just then.
     woken, waker = os.pipe()
@@ -106,8 +111,12 @@ def _wait_for_signal(*signals: signal.Signals) -> None:
     signal.set_wakeup_fd(waker)  # first: a signal that finds only a handler would wake nobody
     for each in signals:
         signal.signal(each, restore)
-    os.read(woken, 1)
-    restore()  # again: a signal may have come before the last handler was in place
+
+    def wait() -> None:
+        os.read(woken, 1)
+        restore()  # again: a signal may have come before the last handler was in place
+
+    return wait
 
 
 @retry(
@@ -263,12 +272,13 @@ def _work(settings: Settings, place: int, ready: Connection) -> None:
     try:
         server = _settled(settings, open_from(settings), place)
         threading.Thread(target=_end_with_supervisor, name="orphan", daemon=True).start()
+        wait_for_signal = _awaited(signal.SIGTERM)
         server.start()
     except SettingsError as error:
         sys.stderr.write(f"wallet: {error}\n")
         sys.exit(_WRONG_SETTING)
     ready.send_bytes(b"ready")
-    _wait_for_signal(signal.SIGTERM)
+    wait_for_signal()
     _stop(server)
 
 

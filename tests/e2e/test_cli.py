@@ -13,10 +13,11 @@ import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.authority import issue_certificate
-from harness.certificates import make_certificate, write_certificate
+from harness.certificates import Certificate, make_certificate, write_certificate
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
 from harness.processes import ServerProcess, lasting_port, run_wallet, wallet_environment
 from harness.tokens import token
+from sqlalchemy import make_url
 from wallet_client import NotAllowed, Wallet
 
 from wallet_service.settings import Settings
@@ -78,7 +79,10 @@ def test_config_prints_what_is_set_and_what_is_not(tmp_path: Path) -> None:
 
 
 def test_what_config_prints_can_be_set(tmp_path: Path) -> None:
-    printed = _run("config", directory=tmp_path, threads=7, self_deposit=False).stdout
+    issuer = r'the shop\'s "login" # 1'
+    printed = _run(
+        "config", directory=tmp_path, threads=7, self_deposit=False, jwt_issuer=issuer
+    ).stdout
     (tmp_path / ".env").write_text(printed)
     environment = {
         name: value
@@ -101,6 +105,7 @@ def test_what_config_prints_can_be_set(tmp_path: Path) -> None:
         ),
         ("postgresql://db/w?sslpassword=s3cret&a=b", "postgresql://db/w?sslpassword=***&a=b"),
         ("postgresql://wallet:a&s3cret/b@db/wallet", "postgresql://wallet:***@db/wallet"),
+        ("postgresql://wallet:a@s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet@db/wallet", "postgresql://wallet@db/wallet"),
     ],
 )
@@ -360,6 +365,20 @@ def test_migrate_says_that_the_database_does_not_answer(tmp_path: Path, taken_po
     _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "timeout expired")
 
 
+def test_migrate_makes_no_books_where_they_could_be_lost(
+    empty_postgres_url: str, tmp_path: Path
+) -> None:
+    url = make_url(empty_postgres_url).update_query_dict({"options": "-c synchronous_commit=off"})
+
+    outcome = _run(
+        "migrate",
+        directory=tmp_path,
+        database_url=url.render_as_string(hide_password=False),
+    )
+
+    _assert_one_clear_line(outcome, 1, "WALLET_DATABASE_URL", "synchronous_commit")
+
+
 @pytest.mark.parametrize("command", ["serve", "migrate"])
 def test_the_file_of_another_program_is_left_alone_at_once(tmp_path: Path, command: str) -> None:
     file = tmp_path / "other.db"
@@ -397,6 +416,14 @@ def test_healthcheck_follows_the_server(server_process: ServerProcess, tmp_path:
     assert (serving.returncode, serving.stdout) == (0, "wallet: SERVING\n")
     assert stopped.returncode == 1
     assert "no answer" in stopped.stdout
+
+
+def test_healthcheck_names_a_certificate_that_is_none(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path, Certificate(b"not a certificate", b"nor a key"))
+
+    outcome = _run("healthcheck", directory=tmp_path, **files)
+
+    _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE")
 
 
 @pytest.mark.parametrize("demands_clients", [False, True], ids=["TLS", "mutual TLS"])

@@ -1,6 +1,8 @@
 """What the README says, done: its commands are run, its tables compared with the code."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,24 @@ def _deposit_as_the_readme_does(development: QuickStart) -> None:
         bob.deposit(100)
         alice.deposit(10_000)
         alice.transfer("bob", 10_000)
+
+
+@pytest.mark.parametrize("document", [README, "clients/python/README.md"])
+def test_what_a_document_does_in_python_is_well_typed(document: str, tmp_path: Path) -> None:
+    written = tmp_path / "document.py"
+    given = ["token: str", "tokens: list[str]"]
+    written.write_text("\n".join((*given, *blocks(document, "python"))))
+
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", written],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_the_first_commands_are_targets_of_make() -> None:

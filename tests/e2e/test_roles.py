@@ -112,6 +112,17 @@ def test_the_service_runs_with_the_rights_of_the_app_role(app_url: str, tmp_path
         assert len(list(service.transactions(user_id="carol"))) == 2
 
 
+def test_a_login_that_lacks_rights_is_told_at_the_start(reader_url: str, tmp_path: Path) -> None:
+    environment = wallet_environment(tmp_path, reader_url)
+
+    outcome = run_wallet("serve", directory=tmp_path, environment=environment)
+
+    assert outcome.returncode == 1
+    assert "this login may not INSERT in accounts: run deploy/postgresql/roles.sql" in (
+        outcome.stderr
+    )
+
+
 def test_holds_reversals_and_settings_need_no_other_rights(app_url: str, tmp_path: Path) -> None:
     with (
         ServerProcess(tmp_path, app_url) as server,

@@ -181,7 +181,7 @@ def install_and_be_signalled(number, handler):
 
 signal.signal = install_and_be_signalled
 signals = (signal.SIGTERM, signal.SIGINT)
-workers._wait_for_signal(*signals)
+workers._awaited(*signals)()
 print(*(signal.getsignal(each).name for each in signals))
 """
 

@@ -1,12 +1,15 @@
 """The client class: retries that cannot pay twice, pages, watching."""
 
+import inspect
 import itertools
+import math
 import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -29,6 +32,7 @@ from wallet_client.v1.wallet_service_pb2_grpc import (
 )
 
 from wallet_service.ledger.commands import AccountKey, Deposit
+from wallet_service.settings import Settings
 
 
 def free_address() -> str:
@@ -159,9 +163,57 @@ def test_a_token_may_end_with_the_line_of_its_file(target: str) -> None:
         assert alice.balance().user_id == "alice"
 
 
+@pytest.mark.parametrize("made", [b"bytes", None])
+def test_a_token_is_text(target: str, made: Any) -> None:
+    with (
+        Wallet(target, lambda: made, plaintext=True) as alice,
+        pytest.raises(TypeError, match="token: must be text, not"),
+    ):
+        alice.balance()
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.0, math.inf, math.nan])
+def test_a_deadline_is_a_number_of_seconds(timeout_s: float) -> None:
+    with pytest.raises(ValueError, match="timeout_s"):
+        Wallet(free_address(), token("alice"), plaintext=True, timeout_s=timeout_s)
+
+
+def test_a_client_waits_longer_than_a_server_tries() -> None:
+    timeout_s = inspect.signature(Wallet).parameters["timeout_s"].default
+
+    assert timeout_s * 1000 > Settings.model_fields["batch_timeout_ms"].default
+
+
 def test_a_balance_is_asked_for_at_one_moment(alice: Wallet) -> None:
     with pytest.raises(ValueError, match="as_of_sequence"):
         alice.balance(as_of_time=datetime.now(UTC), as_of_sequence=1)
+
+
+def test_a_transaction_is_asked_for_by_one_id(alice: Wallet) -> None:
+    with pytest.raises(ValueError, match="transaction_id or request_id"):
+        alice.transaction(transaction_id="one", request_id="another")
+
+
+@pytest.mark.parametrize("name", ["as_of_time", "start_time", "end_time"])
+def test_a_time_of_no_zone_is_not_guessed(alice: Wallet, name: str) -> None:
+    ask: Any = alice.balance if name == "as_of_time" else alice.transactions
+    with pytest.raises(ValueError, match=f"{name}: needs a time zone"):
+        ask(**{name: datetime(2026, 11, 26)})  # noqa: DTZ001
+
+
+def test_a_filter_that_there_is_none_of_is_told(alice: Wallet) -> None:
+    wrong: Any = {"amount_min": 1, "kind": []}
+    with pytest.raises(TypeError, match="no such filters: amount_min, kind"):
+        alice.transactions(**wrong)
+
+
+def test_a_batch_may_come_from_a_generator(alice: Wallet) -> None:
+    deposits = (DepositRequest(amount=Money(minor_units=each)) for each in (1, 2))
+
+    answered = alice.execute(deposits, atomic=True)
+
+    assert len(answered.results) == 2
+    assert alice.balance().posted.minor_units == 3
 
 
 def test_one_client_serves_many_threads(target: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from harness.calls import Caller, user
+from harness.calls import Caller, accounts_locked, user, wait_until
 from harness.processes import ServerProcess
 from harness.tokens import SECRET, token
 from sqlalchemy import text
@@ -69,6 +69,36 @@ def test_a_call_is_logged_with_who_what_and_how_it_ended(logging_server: ServerP
         assert each["peer"].startswith("ipv4:127.0.0.1:")
         assert each["timestamp"]
         assert each["level"] == "info"
+
+
+def test_a_call_that_is_turned_away_is_logged_too(database_url: str, tmp_path: Path) -> None:
+    with (
+        ServerProcess(tmp_path, database_url, log_level="info", threads=1, queue_max=1) as server,
+        user(server.target, "alice") as alice,
+    ):
+        with accounts_locked(database_url):
+            calls = [alice.start(DEPOSIT) for _ in range(3)]
+            wait_until(lambda: any(call.is_done for call in calls))
+        answers = [call.answer() for call in calls]
+
+    turned_away = [each for each in lines(server) if each["reason"] == "OVERLOADED"]
+    assert turned_away
+    assert len(turned_away) == sum(each.code.name == "RESOURCE_EXHAUSTED" for each in answers)
+    assert {each["method"] for each in turned_away} == {"/wallet.v1.WalletService/Deposit"}
+
+
+def test_why_a_token_is_invalid_is_for_the_log_only(database_url: str, tmp_path: Path) -> None:
+    strange = (("authorization", f"Bearer {token('alice', aud='another service')}"),)
+    with (
+        ServerProcess(tmp_path, database_url, log_level="debug") as server,
+        Caller(server.target, strange) as stranger,
+    ):
+        answer = stranger.send(DEPOSIT)
+
+    (told,) = lines(server, "token_invalid")
+    assert "udience" in told["cause"]
+    assert "udience" not in answer.message
+    assert_nothing_private(server.log)
 
 
 def test_no_token_secret_money_or_words_are_logged(logging_server: ServerProcess) -> None:

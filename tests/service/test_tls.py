@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from harness.calls import serving
-from harness.certificates import make_certificate, write_certificate
+from harness.certificates import Certificate, make_certificate, write_certificate
 from harness.tokens import token, write_secret
 from wallet_client import Undecided, Wallet
 
@@ -18,9 +18,15 @@ from wallet_service.storage.database import open_database
 RENEWED_AT_NS = 10**18
 
 
-def secure_client(target: str, roots: bytes) -> Wallet:
+def secure_client(target: str, roots: bytes, own: Certificate | None = None) -> Wallet:
     address = f"localhost:{target.rpartition(':')[2]}"
-    return Wallet(address, token("alice"), root_certificates=roots, attempts_max=2)
+    return Wallet(
+        address,
+        token("alice"),
+        root_certificates=roots,
+        client_certificate=own and (own.key, own.chain),
+        attempts_max=2,
+    )
 
 
 def test_a_client_trusts_the_authority_it_is_given(sqlite_url: str, tmp_path: Path) -> None:
@@ -105,6 +111,20 @@ def test_a_client_without_a_certificate_is_turned_away_where_one_is_demanded(
         pytest.raises(Undecided),
     ):
         nameless.balance()
+
+
+def test_a_client_shows_its_certificate_where_one_is_demanded(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    server, client = make_certificate("server"), make_certificate("client")
+    authority = tmp_path / "clients.crt"
+    authority.write_bytes(client.chain)
+    files = write_certificate(tmp_path, server)
+    with (
+        serving(sqlite_url, tmp_path, **files, tls_client_ca_file=authority) as wallet,
+        secure_client(wallet.target, server.chain, client) as alice,
+    ):
+        assert alice.balance().user_id == "alice"
 
 
 def test_the_lines_to_try_a_server_with_trust_its_certificate(

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 
 from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.storage.database import Database, open_database
@@ -32,6 +32,16 @@ def test_a_look_leaves_the_database_to_those_who_write(database: Database) -> No
 def test_a_file_that_is_read_only_is_unavailable(sqlite_url: str) -> None:
     path = sqlite_url.removeprefix("sqlite:///")
     database = open_database(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+    with pytest.raises(DatabaseUnavailable):
+        ping(database)
+    database.close()
+
+
+def test_a_database_that_is_read_only_by_default_is_unavailable(postgres_url: str) -> None:
+    option = "-c default_transaction_read_only=on"
+    url = make_url(postgres_url).update_query_dict({"options": option})
+    database = open_database(url.render_as_string(hide_password=False))
 
     with pytest.raises(DatabaseUnavailable):
         ping(database)

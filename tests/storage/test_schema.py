@@ -23,7 +23,12 @@ from wallet_service.storage.schema import (
     reversals,
     transactions,
 )
-from wallet_service.storage.schema_version import VERSION, SchemaOutOfDate, check_schema
+from wallet_service.storage.schema_version import (
+    EARLIER,
+    VERSION,
+    SchemaOutOfDate,
+    check_schema,
+)
 
 ACCOUNT = {
     "user_id": "alice",
@@ -139,6 +144,7 @@ def test_the_version_needed_is_that_of_the_last_step() -> None:
     steps = ScriptDirectory.from_config(_config())
 
     assert steps.get_heads() == [VERSION]
+    assert {step.revision for step in steps.walk_revisions()} == {VERSION, *EARLIER}
 
 
 def test_every_named_constraint_is_tried_here() -> None:
@@ -186,12 +192,15 @@ def test_an_empty_database_is_not_served(empty: Database) -> None:
         check_schema(empty)
 
 
-def test_a_newer_database_is_neither_served_nor_migrated(database: Database) -> None:
+@pytest.mark.parametrize("version", ["9999", "0000", "1975ea83b712"])
+def test_a_database_of_an_unknown_version_is_neither_served_nor_migrated(
+    database: Database, version: str
+) -> None:
     with database.transaction() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text(f"UPDATE alembic_version SET version_num = '{version}'"))
 
     for look in (check_schema, migrate):
-        with pytest.raises(SchemaOutOfDate, match=r"version 9999.* or a later one"):
+        with pytest.raises(SchemaOutOfDate, match=rf"version {version}, .* or a later one"):
             look(database)
 
 

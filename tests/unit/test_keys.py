@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa
 from harness.patience import eventually
 from harness.signing import Signer, claims_of, forge, signer
 
+from wallet_service.credentials import token_keys
 from wallet_service.ledger.errors import KeysUnavailable, TokenExpired, TokenInvalid
+from wallet_service.settings import Settings
 from wallet_service.transport.auth import TokenVerifier
 from wallet_service.transport.keys import (
     KEYS_AGE_S_MAX,
@@ -197,6 +201,20 @@ def test_odd_members_of_a_jwks_are_left_out(odd: Any) -> None:
 def test_a_file_that_is_no_jwks_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         keys_of_jwks_file(content)
+
+
+def test_a_jwks_file_is_read_again(tmp_path: Path, go_forward: Clock) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_bytes(orjson.dumps(jwks(OLD)))
+    keys = token_keys(Settings(jwt_jwks_file=file))
+    assert caller_of(keys, OLD.sign()) == "alice"
+    file.write_bytes(orjson.dumps(jwks(NEW)))
+
+    go_forward(RECHECK_S)
+
+    assert caller_of(keys, NEW.sign()) == "alice"
+    with pytest.raises(TokenInvalid):
+        caller_of(keys, OLD.sign())
 
 
 @pytest.mark.parametrize("someone", [signer("RS256"), OLD, NEW], ids=lambda one: one.algorithm)

@@ -81,6 +81,24 @@ def test_a_name_that_is_nearly_a_settings_is_told(
         load_settings()
 
 
+def test_a_secret_instead_of_its_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WALLET_JWT_SECRET", "x" * 32)
+
+    with pytest.raises(SettingsError, match=r"WALLET_JWT_SECRET: .* WALLET_JWT_SECRET_FILE meant"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "name", ["WALLET_PORT", "WALLET_SERVICE_HOST", "WALLET_PORT_50051_TCP", "WALLET_DATABASE_PORT"]
+)
+def test_what_clusters_set_for_every_service_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:50051")
+
+    assert load_settings().listen == "127.0.0.1:50051"
+
+
 @pytest.mark.parametrize(
     "line", ["WALLET_DATABASE_URL=", "WALLET_DATABASE_URL", "wallet_database_url=''"]
 )

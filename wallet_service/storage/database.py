@@ -184,6 +184,11 @@ class Database:
         with self.writer.connect() as connection:
             self.dialect.check_durability(connection)
 
+    def check_rights(self) -> None:
+        """Raise `UnsafeDatabase` where this login may not do what serving needs."""
+        with self.writer.connect() as connection:
+            self.dialect.check_rights(connection)
+
     def close(self) -> None:
         """Close all idle connections."""
         for engine in (self.writer, self.reader, self.prober):

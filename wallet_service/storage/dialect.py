@@ -64,7 +64,7 @@ class Locked(NamedTuple):
 
 
 class UnsafeDatabase(Exception):
-    """The database could lose a change after it was answered."""
+    """The database could lose a change after it was answered, or would not take it."""
 
 
 class Dialect(Protocol):
@@ -81,6 +81,10 @@ class Dialect(Protocol):
 
     def check_durability(self, connection: Connection) -> None:
         """Raise `UnsafeDatabase` where a committed change could be lost."""
+        ...
+
+    def check_rights(self, connection: Connection) -> None:
+        """Raise `UnsafeDatabase` where this login may not do what serving needs."""
         ...
 
     def takes_writes(self, connection: Connection) -> bool:

@@ -21,7 +21,7 @@ def migrate(database: Database) -> str:
         The version of the schema now.
 
     Raises:
-        SchemaOutOfDate: A later release has migrated it further.
+        SchemaOutOfDate: A later release has migrated it further, or another program uses it.
     """
     lost_to_others: tuple[type[DBAPIError], ...] = (IntegrityError, ProgrammingError)
     if database.is_embedded:

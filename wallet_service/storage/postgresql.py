@@ -40,7 +40,7 @@ from wallet_service.storage.postgresql_batch import (
     lock_accounts as lock_accounts,
     write as write,
 )
-from wallet_service.storage.schema import entries, transactions
+from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
 
 TRANSACTION_OPTIONS = {"isolation_level": "READ COMMITTED"}
 _VERSION_MIN = 14_00_00
@@ -64,6 +64,14 @@ _UNLIMITED = {
     "enable_seqscan": "on",
     "enable_hashjoin": "on",
     "enable_mergejoin": "on",
+}
+#: What serving needs; deploy/postgresql/roles.sql grants no more.
+_RIGHTS = {
+    accounts: ("SELECT", "INSERT", "UPDATE"),
+    holds: ("SELECT", "INSERT", "UPDATE"),
+    reversals: ("SELECT", "INSERT", "UPDATE"),
+    transactions: ("SELECT", "INSERT"),
+    entries: ("SELECT", "INSERT"),
 }
 _ROLLED_BACK = {
     errorcodes.SERIALIZATION_FAILURE,
@@ -96,7 +104,7 @@ def create_engines(url: URL, limits: Limits) -> Engines:
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=1,
-        connect_args=_connect_args(limits, timeouts),
+        connect_args=_connect_args(url, limits, timeouts),
     )
     reader = create_engine(
         url,
@@ -105,7 +113,9 @@ def create_engines(url: URL, limits: Limits) -> Engines:
         pool_size=limits.reader_pool_size,
         max_overflow=0,
         pool_timeout=limits.pool_timeout_s,
-        connect_args=_connect_args(limits, {**timeouts, "default_transaction_read_only": "on"}),
+        connect_args=_connect_args(
+            url, limits, {**timeouts, "default_transaction_read_only": "on"}
+        ),
     )
     # Kept open, because servers that come and go may leave no place for a new one; looked at before
     # use, because one that did not survive its server tells nothing about the next.
@@ -116,7 +126,7 @@ def create_engines(url: URL, limits: Limits) -> Engines:
         pool_size=1,
         max_overflow=0,
         pool_pre_ping=True,
-        connect_args=_connect_args(limits, timeouts),
+        connect_args=_connect_args(url, limits, timeouts),
     )
     for engine in (writer, reader):
         event.listen(engine, "connect", _read_plainly)
@@ -137,11 +147,13 @@ def _read_plainly(connection: psycopg2.extensions.connection, _record: object) -
         psycopg2.extensions.register_type(reader, connection)
 
 
-def _connect_args(limits: Limits, options: dict[str, Any]) -> dict[str, Any]:
+def _connect_args(url: URL, limits: Limits, options: dict[str, Any]) -> dict[str, Any]:
+    given = url.normalized_query.get("options", ())  # the address's own, which this would replace
+    ours = (f"-c {name}={value}" for name, value in options.items())
     return {
         "application_name": "wallet",
         "connect_timeout": limits.connect_timeout_s,
-        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        "options": " ".join((*given, *ours)),
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -165,9 +177,20 @@ def check_durability(connection: Connection) -> None:
         )
 
 
+def check_rights(connection: Connection) -> None:
+    """Raise `UnsafeDatabase` where this login may not do what serving needs."""
+    for table, rights in _RIGHTS.items():
+        for right in rights:
+            if not connection.scalar(select(func.has_table_privilege(table.name, right))):
+                raise UnsafeDatabase(
+                    f"this login may not {right} in {table.name}: run deploy/postgresql/roles.sql"
+                    " after `wallet migrate`, and log in as a member of wallet_app"
+                )
+
+
 def takes_writes(connection: Connection) -> bool:
-    """Ask whether this is the primary, not a standby that only follows it."""
-    return not connection.scalar(select(func.pg_is_in_recovery()))
+    """Ask whether this is no standby, and not told to be read-only."""
+    return connection.scalar(select(func.current_setting("transaction_read_only"))) == "off"
 
 
 def begin_snapshot(connection: Connection) -> Connection:

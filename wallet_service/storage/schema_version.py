@@ -10,6 +10,8 @@ from wallet_service.storage.database import Database
 
 #: The last step in `migrations/versions`.
 VERSION = "0002"
+#: Those before it.
+EARLIER = {"0001"}
 
 _VERSIONS = table("alembic_version", column("version_num"))
 
@@ -51,7 +53,7 @@ def check_schema(database: Database) -> None:
 
 def check_not_newer(database: Database) -> str | None:
     """
-    Make sure that the schema is none that only a later release knows; return its version.
+    Make sure that the schema is none that this release does not know; return its version.
 
     Raises:
         SchemaOutOfDate: It is.
@@ -59,9 +61,9 @@ def check_not_newer(database: Database) -> str | None:
         sqlalchemy.exc.DBAPIError: The database does not answer.
     """
     version = read_version(database)
-    if version is not None and version > VERSION:
+    if version not in {None, VERSION, *EARLIER}:
         raise SchemaOutOfDate(
-            f"the database's schema is at version {version}, this release knows {VERSION} only:"
-            " run the release that migrated it, or a later one"
+            f"the database's schema is at version {version}, which this release does not know:"
+            " run the release that migrated it, or a later one, or use another database"
         )
     return version

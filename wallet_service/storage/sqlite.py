@@ -141,6 +141,10 @@ def check_durability(connection: Connection) -> None:
         )
 
 
+def check_rights(_connection: Connection) -> None:
+    """Who can open the file for writing, as `check_durability` did, may do everything."""
+
+
 def takes_writes(connection: Connection) -> bool:
     """Take the write lock and give it back; raises where the file is gone or read-only."""
     # BEGIN IMMEDIATE would do, but on a read-only file SQLite makes a plain BEGIN of it.

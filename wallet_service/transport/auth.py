@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jwt
+import structlog
 from cachetools import TLRUCache
 
 from wallet_service.ledger.books import Outcome, State
@@ -60,6 +61,9 @@ POLICIES: dict[str, str | None] = {
     "/wallet.v1.WalletAdminService/UpdateAccount": SCOPE_ADMIN,
     "/wallet.v1.WalletAdminService/ListAccountChanges": SCOPE_ADMIN,
 }
+
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class TokenVerifier:
 
             TokenExpired: Its time is over.
 
-            TokenInvalid: Anything else is wrong with it; which thing is not said.
+            TokenInvalid: Anything else is wrong with it; only the log says which thing.
         """
         values = [value for key, value in metadata if key == "authorization"]
         if not values:
@@ -145,47 +149,46 @@ class TokenVerifier:
 
     def _verify(self, token: str) -> Caller:
         try:
-            header = jwt.get_unverified_header(token)
-        except jwt.PyJWTError as error:
+            return self._caller_in(token)
+        except jwt.ExpiredSignatureError as error:
+            raise TokenExpired from error
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
+            _log.debug("token_invalid", cause=str(error))
             raise TokenInvalid from error
+
+    def _caller_in(self, token: str) -> Caller:
+        header = jwt.get_unverified_header(token)
         if str(header.get("typ", "JWT")).lower() not in _TYPES:
-            raise TokenInvalid
+            raise jwt.InvalidTokenError("its header's typ is not of an access token")
         for key in self._keys():
             if key.algorithm == header.get("alg") and key.key_id in {None, header.get("kid")}:
                 try:
-                    return self._decode(token, key)
+                    return _caller(self._claims(token, key))
                 except jwt.InvalidSignatureError:
                     continue  # another key of the same kind, as during a rotation
-        raise TokenInvalid
+        raise jwt.InvalidTokenError("no key of its header's alg and kid has signed it")
 
-    def _decode(self, token: str, key: VerificationKey) -> Caller:
-        try:
-            claims = jwt.decode(
-                token,
-                key.key,
-                algorithms=[key.algorithm],
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=_CLOCK_SKEW_S,
-                options={"require": ["iss", "aud", "exp", "sub"]},
-            )
-        except jwt.ExpiredSignatureError as error:
-            raise TokenExpired from error
-        except jwt.InvalidSignatureError:
-            raise
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-            raise TokenInvalid from error
-        return _caller(claims)
+    def _claims(self, token: str, key: VerificationKey) -> dict[str, Any]:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.key,
+            algorithms=[key.algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=_CLOCK_SKEW_S,
+            options={"require": ["iss", "aud", "exp", "sub"]},
+        )
+        return claims
 
 
 def _caller(claims: dict[str, Any]) -> Caller:
     subject, expires_at, scope = claims["sub"], claims["exp"], claims.get("scope", "")
-    if not isinstance(expires_at, int | float) or not isinstance(scope, str):
-        raise TokenInvalid
+    if not isinstance(scope, str):
+        raise jwt.InvalidTokenError("its scope is not words in one text")
     if not isinstance(subject, str) or not is_user_id(subject):
-        raise TokenInvalid
-    if expires_at > _EXPIRES_AT_MAX:
-        raise TokenInvalid
+        raise jwt.InvalidTokenError("its sub is no user id")
+    if not isinstance(expires_at, int | float) or expires_at > _EXPIRES_AT_MAX:
+        raise jwt.InvalidTokenError("its exp is no time")
     if expires_at <= time.time():  # skewed clocks excuse `nbf` and `iat`, never expiry
-        raise TokenExpired
+        raise jwt.ExpiredSignatureError
     return Caller(subject, frozenset(scope.split()), float(expires_at))

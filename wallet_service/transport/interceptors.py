@@ -101,7 +101,7 @@ class Calls(grpc.ServerInterceptor):
             return continuation(details)
         rejection = self._admission.rejection()
         if rejection:
-            return _always(rejection, pool=self._admission.rejecting_pool)
+            return _always(rejection, method, pool=self._admission.rejecting_pool)
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = continuation(details)
@@ -173,10 +173,11 @@ class Calls(grpc.ServerInterceptor):
         return time.monotonic() + remaining_s
 
 
-def _always(error: WalletError, *, pool: ThreadPoolExecutor) -> Handler:
+def _always(error: WalletError, method: str, *, pool: ThreadPoolExecutor) -> Handler:
     """Return a handler that answers an error, on threads of its own."""
 
     def reject(_request: bytes, context: grpc.ServicerContext) -> None:
+        _write_log(Call(method, failure=error), context, duration_s=0.0)
         abort(context, error)
 
     _run_on(pool, reject)

@@ -43,7 +43,7 @@ Keys = Callable[[], Sequence[VerificationKey]]
 
 class FetchedKeys:
     """
-    Keys from a JWKS (RFC 7517) that may change: looked up again every `RECHECK_S`.
+    Keys from a JWKS (RFC 7517) that may change: read again every `RECHECK_S`.
 
     While the source does not answer, the last good keys serve for up to `KEYS_AGE_S_MAX`. An
     unknown key id never causes a look-up, so nobody can make the source be flooded.
@@ -87,7 +87,7 @@ def fetch_jwks(url: str) -> Any:
 
 
 def keys_of_jwks_file(content: bytes) -> list[VerificationKey]:
-    """Read a JWKS that does not change; raises `ValueError` if it is none."""
+    """Read a JWKS; raises `ValueError` if it is none."""
     try:
         return keys_of_jwks(orjson.loads(content))
     except jwt.PyJWTError as error:

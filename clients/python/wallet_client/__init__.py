@@ -42,6 +42,7 @@ from wallet_client.errors import (
     Undecided,
     WalletError,
 )
+from wallet_client.operations import Operation
 from wallet_client.statuses import error_from_status
 from wallet_client.wallet import Wallet
 
@@ -64,6 +65,7 @@ __all__ = [
     "NotAuthenticated",
     "NotFound",
     "NotReversible",
+    "Operation",
     "OutcomeUnknown",
     "Overloaded",
     "Refused",

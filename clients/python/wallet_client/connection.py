@@ -1,5 +1,6 @@
 """How calls are sent: with a token, a deadline, and again where that is safe and can help."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, TypedDict, TypeVar
@@ -66,7 +67,11 @@ class Connection:
 
         root_certificates: Authorities to trust, in PEM; None: the system's.
 
-        timeout_s: The deadline of each try, in seconds.
+        client_certificate: A private key and its certificate chain, in PEM, for a server that
+            demands one.
+
+        timeout_s: The deadline of each try, in seconds; longer than a server goes on trying itself
+            (5 s by default), whose answer says more than that the time is over.
 
         attempts_max: Tries in all, where the service was unavailable, busy or too slow.
 
@@ -81,10 +86,13 @@ class Connection:
         *,
         plaintext: bool = False,
         root_certificates: bytes | None = None,
-        timeout_s: float = 5.0,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        timeout_s: float = 10.0,
         attempts_max: int = 5,
         coalesce: bool = False,
     ) -> None:
+        if not 0 < timeout_s < math.inf:
+            raise ValueError(f"timeout_s: must be a number of seconds, not {timeout_s}")
         self._token = token if callable(token) else lambda: token
         self._renews_token = callable(token)
         self._timeout_s = timeout_s
@@ -93,7 +101,9 @@ class Connection:
         if plaintext:
             self._channel = grpc.insecure_channel(target, _OPTIONS)
         else:
-            credentials = grpc.ssl_channel_credentials(root_certificates)
+            credentials = grpc.ssl_channel_credentials(
+                root_certificates, *(client_certificate or ())
+            )
             self._channel = grpc.secure_channel(target, credentials, _OPTIONS)
         self._service = WalletServiceStub(self._channel)
         self._admin = WalletAdminServiceStub(self._channel)
@@ -152,6 +162,8 @@ class Connection:
             token = self._token()
         except grpc.RpcError as error:  # tokens may come from a service too
             raise error_from(error, request_id=_request_id_of(request)) from error
+        if not isinstance(token, str):
+            raise TypeError(f"token: must be text, not {type(token).__name__}")
         return (("authorization", f"Bearer {token.strip()}"),)  # a file's content ends with a line
 
     @contextmanager

@@ -1,6 +1,6 @@
 """Calls that move money, reserve it, or give it back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Unpack
 
@@ -250,7 +250,7 @@ class MoneyCalls(Connection):
         )
         return self._write(self._service.ReverseTransaction, request)
 
-    def execute(self, operations: Sequence[Operation], *, atomic: bool) -> ExecuteBatchResponse:
+    def execute(self, operations: Iterable[Operation], *, atomic: bool) -> ExecuteBatchResponse:
         """
         Carry out many requests in one database transaction.
 
@@ -263,6 +263,7 @@ class MoneyCalls(Connection):
         Raises:
             BatchRefused: The batch is atomic, and the operation `failed_index` was refused.
         """
-        for operation in operations:
+        listed = list(operations)
+        for operation in listed:
             operation.request_id = operation.request_id or new_request_id()
-        return self._execute(batch_of(operations, atomic=atomic))
+        return self._execute(batch_of(listed, atomic=atomic))

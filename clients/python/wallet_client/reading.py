@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TypedDict, Unpack
 
@@ -29,8 +29,8 @@ class HistoryFilters(TypedDict, total=False):
     """
     Which transactions are asked for; what is missing restricts nothing.
 
-    Times: from `start_time` until before `end_time`. Amounts in minor units, whatever their sign,
-    both ends included. `metadata`: all these labels.
+    Times, which need a time zone: from `start_time` until before `end_time`. Amounts in minor
+    units, whatever their sign, both ends included. `metadata`: all these labels.
     """
 
     kinds: Sequence["Transaction.Kind.ValueType"]
@@ -53,12 +53,25 @@ class ReadCalls(Connection):
         as_of_time: datetime | None = None,
         as_of_sequence: int | None = None,
     ) -> Balance:
-        """Read one balance, now or at a moment of the past; `posted.decimal` is in roubles."""
-        request = GetBalanceRequest(user_id=user_id, currency_code=currency_code)
+        """
+        Read one balance, now or at a moment of the past; `posted.decimal` is in roubles.
+
+        Args:
+            currency_code: ISO 4217; empty: the service's default.
+
+            user_id: Whose account; empty: the caller's.
+
+            as_of_time: With a time zone.
+
+            as_of_sequence: Right after this line of the account.
+        """
         if as_of_time is not None and as_of_sequence is not None:
             raise ValueError("as_of_time or as_of_sequence, not both")
-        if as_of_time is not None:
-            request.as_of_time.FromDatetime(as_of_time)
+        request = GetBalanceRequest(
+            user_id=user_id,
+            currency_code=currency_code,
+            as_of_time=_timestamp("as_of_time", as_of_time),
+        )
         if as_of_sequence is not None:
             request.as_of_sequence = as_of_sequence
         return self._call(self._service.GetBalance, request).balance
@@ -76,6 +89,8 @@ class ReadCalls(Connection):
             NotFound: There is none that the caller may see. A request under way, or sent again, may
                 still make it.
         """
+        if transaction_id and request_id:
+            raise ValueError("transaction_id or request_id, not both")
         if request_id:
             request = GetTransactionRequest(request_id=request_id)
         else:
@@ -105,6 +120,9 @@ class ReadCalls(Connection):
 
             filters: See `HistoryFilters`.
         """
+        unknown = filters.keys() - HistoryFilters.__annotations__.keys()
+        if unknown:  # left out, they would answer with more than was asked for
+            raise TypeError(f"no such filters: {', '.join(sorted(unknown))}")
         request = ListTransactionsRequest(
             user_id=user_id,
             currency_code=currency_code,
@@ -115,8 +133,8 @@ class ReadCalls(Connection):
             ),
             page_size=page_size,
             kinds=filters.get("kinds", ()),
-            start_time=_timestamp(filters.get("start_time")),
-            end_time=_timestamp(filters.get("end_time")),
+            start_time=_timestamp("start_time", filters.get("start_time")),
+            end_time=_timestamp("end_time", filters.get("end_time")),
             counterparty_user_id=filters.get("counterparty_user_id", ""),
             amount_at_least=_money(filters.get("amount_minor_min")),
             amount_at_most=_money(filters.get("amount_minor_max")),
@@ -149,7 +167,7 @@ class ReadCalls(Connection):
 
     def watch(
         self, *, currency_code: str = "", user_id: str = "", after_sequence: int = 0
-    ) -> Iterator[Transaction]:
+    ) -> Generator[Transaction, None, None]:
         """
         Yield what moves on an account as it is committed, for ever.
 
@@ -206,9 +224,11 @@ def _money(amount_minor: int | None) -> Money | None:
     return None if amount_minor is None else Money(minor_units=amount_minor)
 
 
-def _timestamp(moment: datetime | None) -> Timestamp | None:
+def _timestamp(name: str, moment: datetime | None) -> Timestamp | None:
     if moment is None:
         return None
+    if moment.tzinfo is None:
+        raise ValueError(f"{name}: needs a time zone, such as datetime.UTC")
     timestamp = Timestamp()
     timestamp.FromDatetime(moment)
     return timestamp
