@@ -111,9 +111,11 @@ def serve(
 
 def _announce(settings: Settings, port: int) -> None:
     address = f"{settings.listen.rpartition(':')[0]}:{port}"
-    typer.echo(f"wallet: serving on {address}")
+    lines = [f"wallet: serving on {address}"]
     if settings.is_development:
-        typer.echo(quick_start(settings, address))
+        lines.append(quick_start(settings, address))
+    with suppress(OSError):  # it serves though nobody reads that
+        typer.echo("\n".join(lines))
 
 
 @main.command()

@@ -4,7 +4,6 @@ import functools
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import structlog
@@ -15,6 +14,7 @@ from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.settings import Settings, SettingsError, read_file
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import ping
+from wallet_service.transport.threads import ThreadPool
 
 _INTERVAL_S = 1.0
 #: A database that says nothing for so long is as good as none.
@@ -32,11 +32,11 @@ class _Servicer(health.HealthServicer):  # type: ignore[misc]
     """The library's servicer, which neither waits behind calls nor can be made to wait."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="health-watch")
+        self._pool = ThreadPool(1, thread_name_prefix="health-watch")
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=self._pool)
         # The library gives a pool to Watch only: probes shall not queue behind calls.
         check = functools.partial(super().Check)
-        check.experimental_thread_pool = ThreadPoolExecutor(  # type: ignore[attr-defined]
+        check.experimental_thread_pool = ThreadPool(  # type: ignore[attr-defined]
             1, thread_name_prefix="health-check"
         )
         self.Check = check
@@ -99,6 +99,7 @@ class HealthMonitor:
     def _watch(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._database.busy.cut_silent()
                 self._report()
             except Exception as error:  # noqa: BLE001 (the next report may pass)
                 self._note(error)

@@ -2,7 +2,6 @@
 
 import functools
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import structlog
@@ -36,6 +35,7 @@ from wallet_service.transport.auth import POLICIES, TokenVerifier
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import Calls
 from wallet_service.transport.servicer import WalletServicer
+from wallet_service.transport.threads import ThreadPool
 from wallet_service.transport.watch import Watches
 
 #: How long a server that starts waits for its database.
@@ -144,7 +144,7 @@ class WalletServer:
             reflector = reflection.ReflectionServicer(names)
             # Its streams need no token and stay as long as they like: not on the calls' threads.
             explain = functools.partial(reflector.ServerReflectionInfo)
-            explain.experimental_thread_pool = ThreadPoolExecutor(  # type: ignore[attr-defined]
+            explain.experimental_thread_pool = ThreadPool(  # type: ignore[attr-defined]
                 _REFLECTION_THREADS, thread_name_prefix="reflection"
             )
             reflector.ServerReflectionInfo = explain
@@ -188,7 +188,8 @@ class WalletServer:
         stopped = self._server.stop(self._settings.grace_ms / 1000)
         closing = threading.Thread(target=self._close, args=(stopped,), name="close", daemon=True)
         closing.start()
-        stopped.wait()  # gRPC cuts calls that outlast the grace time
+        # gRPC cuts calls that outlast the grace time, unless its own thread is no more.
+        stopped.wait(self._settings.grace_ms / 1000 + _THREADS_WAIT_S)
         closing.join(_THREADS_WAIT_S)
         is_closed = not closing.is_alive()
         if not is_closed:

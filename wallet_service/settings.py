@@ -1,7 +1,7 @@
 """
 Typed settings, read once from `WALLET_*` environment variables (or a `.env` file).
 
-Only `cli` and `server` see this module; everything below is handed what it needs.
+Only the top two floors see this module; everything below is handed what it needs.
 """
 
 import contextlib

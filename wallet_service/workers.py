@@ -182,17 +182,22 @@ class _Supervisor:
         for number in _SIGNALS:
             signal.signal(number, self._end)
         places = range(self._place, self._place + self._settings.workers)
-        self._workers += [_Worker(self._settings, place) for place in places]
-        while not self._woken.poll():
-            wait([self._woken, *self._watched()])
-            for index, worker in enumerate(self._workers):
-                worker.look()
-                if worker.process.exitcode is not None:
-                    self._replace(index)
-            if not self._is_announced and all(worker.is_ready for worker in self._workers):
-                self._is_announced = True
-                self._on_ready(int(self._settings.listen.rpartition(":")[2]))
-        self._stop()
+        try:
+            self._workers += [_Worker(self._settings, place) for place in places]
+            while not self._woken.poll():
+                self._look_after_workers()
+        finally:
+            self._stop()
+
+    def _look_after_workers(self) -> None:
+        wait([self._woken, *self._watched()])
+        for index, worker in enumerate(self._workers):
+            worker.look()
+            if worker.process.exitcode is not None:
+                self._replace(index)
+        if not self._is_announced and all(worker.is_ready for worker in self._workers):
+            self._is_announced = True
+            self._on_ready(int(self._settings.listen.rpartition(":")[2]))
 
     def _watched(self) -> list[Connection | int]:
         sentinels = [worker.process.sentinel for worker in self._workers]
@@ -202,7 +207,6 @@ class _Supervisor:
         """Start another worker for a dead one; where none ever served, give up instead."""
         exit_code = self._workers[index].process.exitcode
         if not self._is_announced:
-            self._stop()
             sys.exit(exit_code or 1)
         _log.error("worker_died", exit_code=exit_code)
         if not self._woken.poll(_RESTART_DELAY_S):
@@ -270,7 +274,7 @@ def _work(settings: Settings, place: int, ready: Connection) -> None:
     )  # a terminal sends it to all; the supervisor decides
     configure_logs(settings.log_level)
     try:
-        server = _settled(settings, open_from(settings), place)
+        server = _settled(settings, open_from(settings, must_exist=True), place)
         threading.Thread(target=_end_with_supervisor, name="orphan", daemon=True).start()
         wait_for_signal = _awaited(signal.SIGTERM)
         server.start()

@@ -194,6 +194,30 @@ def test_a_signal_that_comes_as_soon_as_it_is_handled_wakes_and_the_next_one_end
     assert finished.stdout == "SIG_DFL SIG_DFL\n"
 
 
+_SIGNALLED_WHEN_READY = """
+import os, signal
+from wallet_service.settings import load_settings
+from wallet_service.workers import serve
+
+serve(load_settings(), on_ready=lambda _port: os.kill(os.getpid(), signal.SIGTERM))
+print("drained")
+"""
+
+
+def test_a_signal_that_comes_as_soon_as_it_serves_drains(sqlite_url: str, tmp_path: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", _SIGNALLED_WHEN_READY],
+        cwd=tmp_path,
+        env=wallet_environment(tmp_path, sqlite_url, listen="127.0.0.1:0"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert finished.stdout == "drained\n"
+
+
 #: Runs a command as process 1 of processes of its own, as containers do.
 _AS_PROCESS_1 = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
 

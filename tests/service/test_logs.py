@@ -134,6 +134,27 @@ def test_an_incident_is_logged_once_under_its_number_without_the_request(
     assert_nothing_private(logging_server.log)
 
 
+def test_an_incident_of_the_database_is_logged_without_the_row(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    database = open_database(postgres_url)
+    with database.transaction() as connection:
+        guard = "ALTER TABLE transactions ADD CONSTRAINT few CHECK (amount_minor < 1000)"
+        connection.execute(text(guard))
+    database.close()
+
+    with (
+        ServerProcess(tmp_path, postgres_url, log_level="info") as server,
+        user(server.target, "alice") as alice,
+    ):
+        failed = alice.send(DEPOSIT)
+
+    (incident,) = lines(server, "incident")
+    assert incident["incident_id"] == failed.values["incident_id"]
+    assert 'violates check constraint "few"' in incident["exception"]
+    assert_nothing_private(server.log)
+
+
 def assert_nothing_private(log: str) -> None:
     for private in (
         str(AMOUNT),

@@ -12,8 +12,11 @@ from harness.calls import Caller, Stream, serving, user, wait_until
 from harness.people import rub
 from harness.stored import deposit_many
 from harness.tokens import token
+from sqlalchemy import text
 from wallet_client.v1.types_pb2 import Transaction
 from wallet_client.v1.wallet_service_pb2 import DepositRequest
+
+from wallet_service.transport import watch
 
 TOO_MANY = ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
 
@@ -175,3 +178,20 @@ def test_a_sequence_that_an_account_has_not_reached_is_refused(
         with bank.watch(user_id="alice", after_sequence=2) as stream:
             deposit(alice_raw, 3)
             assert sequences(stream.take(1)) == [3]
+
+
+def test_a_stream_ends_where_nobody_knows_what_moves(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "HEARTBEAT_INTERVAL_S", 0.3)
+    with (
+        serving(database_url, tmp_path) as wallet,
+        user(wallet.target, "alice") as alice,
+        ExitStack() as stack,
+    ):
+        deposit(alice, 1)
+        stream = open_stream(stack, alice)
+        with wallet.database.transaction() as connection:
+            connection.execute(text("ALTER TABLE accounts RENAME TO lost"))
+
+        assert stream.end().outcome == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")

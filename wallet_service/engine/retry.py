@@ -8,7 +8,7 @@ id is already recorded answers what was recorded.
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,7 +53,13 @@ class _Part:
     is_in_doubt: bool = False
     skips_busy: bool = False
 
+    def joined_by(self, others: Iterable["_Part"]) -> "_Part":
+        parts = [self, *others]
+        indexes = [index for part in parts for index in part.indexes]
+        return _Part(indexes, is_in_doubt=any(part.is_in_doubt for part in parts))
+
     def halves(self) -> list["_Part"]:
+        """Return two parts, which wait for busy accounts once more: it may be only one of them."""
         middle = len(self.indexes) // 2
         halves = (self.indexes[:middle], self.indexes[middle:])
         return [_Part(indexes, is_in_doubt=self.is_in_doubt) for indexes in halves]
@@ -88,6 +94,9 @@ def settle(
             if may_split and not isinstance(error, DatabaseUnavailable):
                 parts += part.halves()
                 continue
+            if isinstance(error, DatabaseUnavailable):  # nor will it for the rest
+                part = part.joined_by(parts)
+                parts.clear()
             if isinstance(error, LedgerCorrupt):
                 _log.error("ledger_corrupt", exc_info=error)
             elif part.is_in_doubt and not isinstance(error, WalletError):
@@ -127,10 +136,10 @@ def _attempt(
         try:
             return execute(submissions, skip_busy=part.skips_busy)
         except BatchFailed as error:
-            _log.warning("batch_failed", submissions=len(submissions), cause=repr(error))
             part.is_in_doubt = part.is_in_doubt or isinstance(error, CommitInDoubt)
             # Once was enough to wait for: now whoever needs a busy account stands aside.
             part.skips_busy = part.skips_busy or isinstance(error, AccountsBusy)
+            _log.warning("batch_failed", submissions=len(submissions), cause=repr(error))
             attempts += 1
             is_rolled_back = isinstance(error, RolledBack)
             may_split = is_rolled_back and len(submissions) > 1

@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from wallet_service.ledger.errors import DatabaseUnavailable, LedgerCorrupt, Overloaded
 from wallet_service.storage import postgresql, sqlite
 from wallet_service.storage.dialect import Dialect, LastRows, Limits, UnsafeDatabase
+from wallet_service.storage.silence import BusyConnections
 
 _Found = TypeVar("_Found")
 
@@ -69,6 +70,7 @@ class Database:
     writer: Engine
     reader: Engine
     prober: Engine
+    busy: BusyConnections
 
     @property
     def is_embedded(self) -> bool:
@@ -97,6 +99,7 @@ class Database:
                     if not transaction.is_committed:
                         connection.invalidate()  # its state is not to be guessed
         except DBAPIError as error:
+            self.dialect.forget_values(error)
             if self.dialect.was_contradicted(error):
                 problem = "the next line of an account is there already"
                 raise LedgerCorrupt(row="entries", problem=problem) from error
@@ -148,9 +151,16 @@ class Database:
 
             Overloaded: All reading connections stayed busy.
         """
+        return self._look(self.reader, look)
+
+    def probe(self, look: Callable[[Connection], _Found]) -> _Found:
+        """As `read`, on the connection that serves nothing but looking after health."""
+        return self._look(self.prober, look)
+
+    def _look(self, engine: Engine, look: Callable[[Connection], _Found]) -> _Found:
         while True:
             try:
-                with self.reader.connect() as connection:
+                with engine.connect() as connection:
                     # Idle connections do not survive their server; a new one tells whether it is
                     # back. Each that fails is dropped, so this comes to an end.
                     was_idle = _WAS_IDLE in connection.info
@@ -164,6 +174,7 @@ class Database:
             except PoolTimeoutError as error:
                 raise Overloaded from error
             except DBAPIError as error:
+                self.dialect.forget_values(error)
                 if self._failure(error, is_committing=False) is None:
                     raise
                 raise DatabaseUnavailable from error
@@ -208,7 +219,7 @@ def open_database(url: str, limits: Limits | None = None, *, must_exist: bool = 
 
         limits: Timeouts and pool sizes.
 
-        must_exist: Whether to refuse a file that is not there, instead of making it on first use.
+        must_exist: Whether to refuse a file that is not there, instead of making it.
 
     Raises:
         FileNotFoundError: It is not.
@@ -220,13 +231,20 @@ def open_database(url: str, limits: Limits | None = None, *, must_exist: bool = 
     dialect: Dialect
     if kind == "sqlite":
         dialect = sqlite
-        if must_exist:
-            sqlite.check_exists(parsed)
+        sqlite.prepare_file(parsed, must_exist=must_exist)
     elif kind in {"postgresql", "postgres"}:
         dialect = postgresql
         parsed = parsed.set(drivername="postgresql+psycopg2")
     else:
         raise UnsafeDatabase(f"{kind} is not supported: use sqlite or postgresql")
-    engines = dialect.create_engines(parsed, limits or Limits())
-    event.listen(engines.reader, "checkin", _note_idle)
-    return Database(dialect, *engines)
+    limits = limits or Limits()
+    engines = dialect.create_engines(parsed, limits)
+    for engine in (engines.reader, engines.prober):
+        event.listen(engine, "checkin", _note_idle)
+    busy = BusyConnections(
+        () if kind == "sqlite" else engines,  # a file may be slow, but is never silent
+        # By then the server should have ended any statement itself.
+        silence_max_s=limits.statement_timeout_ms * 2 / 1000,
+        cut=postgresql.cut,
+    )
+    return Database(dialect, engines.writer, engines.reader, engines.prober, busy)

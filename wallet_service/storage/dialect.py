@@ -153,6 +153,10 @@ class Dialect(Protocol):
         """Build the predicate that a transaction's metadata has all of some labels."""
         ...
 
+    def forget_values(self, error: DBAPIError) -> None:
+        """Take from an error's text what it tells of rows: logs hold no sums."""
+        ...
+
     def was_busy(self, error: DBAPIError) -> bool:
         """Tell whether others held an account locked for too long."""
         ...

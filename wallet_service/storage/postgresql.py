@@ -5,6 +5,9 @@ Nothing that must be right rests on triggers, advisory locks, sequences, deferra
 NOTIFY.
 """
 
+import contextlib
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -117,15 +120,13 @@ def create_engines(url: URL, limits: Limits) -> Engines:
             url, limits, {**timeouts, "default_transaction_read_only": "on"}
         ),
     )
-    # Kept open, because servers that come and go may leave no place for a new one; looked at before
-    # use, because one that did not survive its server tells nothing about the next.
+    # Kept open, because servers that come and go may leave no place for a new one.
     prober = create_engine(
         url,
         hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=0,
-        pool_pre_ping=True,
         connect_args=_connect_args(url, limits, timeouts),
     )
     for engine in (writer, reader):
@@ -193,6 +194,15 @@ def takes_writes(connection: Connection) -> bool:
     return connection.scalar(select(func.current_setting("transaction_read_only"))) == "off"
 
 
+def cut(connection: psycopg2.extensions.connection) -> None:
+    """End a connection from outside, while another thread waits for it."""
+    with (
+        contextlib.suppress(OSError, psycopg2.Error),  # it has just ended by itself
+        socket.socket(fileno=os.dup(connection.fileno())) as same,
+    ):
+        same.shutdown(socket.SHUT_RDWR)
+
+
 def begin_snapshot(connection: Connection) -> Connection:
     """Make all that follows see one moment, without a time limit and by any plan."""
     snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -217,6 +227,13 @@ def rows_of_json(parameter: str, columns: Sequence[ColumnClause[Any]]) -> FromCl
 def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
     """Build the predicate that a transaction's metadata has all of some labels."""
     return cast(transactions.c.metadata, JSONB).contains(dict(labels))
+
+
+def forget_values(error: DBAPIError) -> None:
+    """Take from an error's text what it tells of rows: logs hold no sums."""
+    diagnosis = getattr(error.orig, "diag", None)
+    if error.orig and diagnosis and diagnosis.message_primary:
+        error.args = error.orig.args = (diagnosis.message_primary,)
 
 
 def was_busy(error: DBAPIError) -> bool:

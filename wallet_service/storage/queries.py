@@ -173,11 +173,11 @@ def ping(database: Database) -> None:
         DatabaseUnavailable: It does not answer, or cannot be written.
     """
     try:
-        with database.prober.connect() as connection:
-            takes_writes = database.dialect.takes_writes(connection)
-    except DBAPIError as error:
-        if database.dialect.was_rolled_back(error):
+        takes_writes = database.probe(database.dialect.takes_writes)
+    except DatabaseUnavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, DBAPIError) and database.dialect.was_rolled_back(cause):
             return  # busy is not broken
-        raise DatabaseUnavailable from error
+        raise
     if not takes_writes:
         raise DatabaseUnavailable

@@ -5,6 +5,7 @@ BEGIN IMMEDIATE takes the one write lock before anything is read, so what a batc
 change under it; a deferred transaction would fail halfway instead of waiting.
 """
 
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from wallet_service.storage.dialect import Engines, Limits, UnsafeDatabase
 from wallet_service.storage.schema import accounts, entries, transactions
@@ -46,6 +48,8 @@ from wallet_service.storage.sqlite_batch import (
 
 TRANSACTION_OPTIONS: dict[str, Any] = {}
 _SYNCHRONOUS_FULL = 2
+#: Where a connection keeps the path of its file, and which file that was.
+_FILE = "file"
 _ROLLED_BACK = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -63,10 +67,7 @@ _CHANGE_NOTHING = update(accounts).values(sequence=accounts.c.sequence).where(fa
 
 def create_engines(url: URL, limits: Limits) -> Engines:
     """Return a pool of one writing and one of reading connections, and a prober, on one file."""
-    if not url.database or url.database == ":memory:":
-        raise UnsafeDatabase("SQLite needs a file: sqlite:///path/to/wallet.db")
-    if "uri" not in url.query:  # an address is no path
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    url = _existing(url)
     # The one lock is everybody's: there is no command to blame, so it is worth the whole wait.
     connect_args = {"timeout": limits.statement_timeout_ms / 1000, "check_same_thread": False}
     writer = create_engine(
@@ -88,26 +89,48 @@ def create_engines(url: URL, limits: Limits) -> Engines:
     )
     # Opened anew each time, because files that are open do not show what became of their name.
     prober = create_engine(
-        _existing(url),
+        url,
         hide_parameters=True,
         poolclass=NullPool,
         connect_args={**connect_args, "timeout": 0},
     )
     for engine in (writer, reader, prober):
         event.listen(engine, "connect", _set_up)
+    for engine in (writer, reader):
+        event.listen(engine, "connect", _note_file)
+        event.listen(engine, "checkout", _follow_name)
     event.listen(writer, "connect", _keep_undo_in_memory)
     event.listen(writer, "begin", _begin_immediate)
     return Engines(writer, reader, prober)
 
 
-def check_exists(url: URL) -> None:
-    """Raise `FileNotFoundError` where there is no file yet."""
-    if url.database and "uri" not in url.query and not Path(url.database).is_file():
-        raise FileNotFoundError(f"no such file: {url.database}")
+def prepare_file(url: URL, *, must_exist: bool) -> None:
+    """
+    Make the file where there is none.
+
+    Raises:
+        FileNotFoundError: Or there must be one.
+
+        UnsafeDatabase: No file is meant.
+    """
+    if not url.database or url.database == ":memory:":
+        raise UnsafeDatabase("SQLite needs a file: sqlite:///path/to/wallet.db")
+    if "uri" in url.query:
+        return  # an address is no path
+    path = Path(url.database)
+    if must_exist and not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
 
 def _existing(url: URL) -> URL:
-    """Return an address that makes no file where there is none."""
+    """
+    Return an address that makes no file where there is none.
+
+    Where a file lost its name for a moment, a new one would take over its journal and destroy it.
+    """
     if "uri" in url.query:
         return url  # whoever writes so chooses the mode
     path = quote(str(Path(str(url.database)).absolute()))
@@ -119,6 +142,26 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver shall not begin transactions of its own
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _note_file(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    *_, path = connection.execute("PRAGMA database_list").fetchone()
+    record.info[_FILE] = (path, _identity(path))
+
+
+def _follow_name(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Have a connection made anew whose file has lost its name: what it writes would be lost."""
+    path, identity = record.info[_FILE]
+    if _identity(path) != identity:
+        raise DisconnectionError
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 (every batch asks)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _keep_undo_in_memory(connection: sqlite3.Connection, _record: object) -> None:
@@ -181,6 +224,10 @@ def has_labels(labels: Mapping[str, str]) -> ColumnElement[bool]:
     return and_(*present)
 
 
+def forget_values(_error: DBAPIError) -> None:
+    """Leave the text as it is: it names tables and constraints, never values."""
+
+
 def was_busy(_error: DBAPIError) -> bool:
     """Tell whether others held an account locked: here they hold all or none."""
     return False
@@ -204,7 +251,7 @@ def was_too_slow(_error: DBAPIError) -> bool:
 
 def was_refused(error: DBAPIError) -> bool:
     """Tell whether a statement itself was refused, so that its transaction cannot commit."""
-    return not was_lost(error)
+    return not was_lost(error) or _code(error) & 0xFF == sqlite3.SQLITE_FULL
 
 
 def was_lost(error: DBAPIError) -> bool:

@@ -7,16 +7,17 @@ counts what it was given, and calls beyond the limit are answered at once by a t
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from wallet_service.ledger.errors import Overloaded, ShuttingDown, WalletError
+from wallet_service.transport.threads import ThreadPool
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class CountingPool(ThreadPoolExecutor):
+class CountingPool(ThreadPool):
     """A thread pool that knows how many tasks it was given and has not finished."""
 
     def __init__(self, threads: int) -> None:
@@ -54,13 +55,11 @@ class Admission:
         unfinished_max: Calls running and waiting together.
     """
 
-    def __init__(
-        self, pool: CountingPool, stream_pool: ThreadPoolExecutor, *, unfinished_max: int
-    ) -> None:
+    def __init__(self, pool: CountingPool, stream_pool: ThreadPool, *, unfinished_max: int) -> None:
         self._pool = pool
         self._unfinished_max = unfinished_max
         self.stream_pool = stream_pool
-        self.rejecting_pool = ThreadPoolExecutor(1, thread_name_prefix="refuse")
+        self.rejecting_pool = ThreadPool(1, thread_name_prefix="refuse")
         self.is_draining = False
 
     def rejection(self) -> WalletError | None:

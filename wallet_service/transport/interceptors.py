@@ -9,7 +9,6 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from wallet_service.ledger.errors import (
 from wallet_service.transport.admission import Admission
 from wallet_service.transport.auth import POLICIES, Caller, TokenVerifier
 from wallet_service.transport.status import code_of, status_of
+from wallet_service.transport.threads import ThreadPool
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _REPLAYED = ("wallet-replayed", "true")
@@ -173,7 +173,7 @@ class Calls(grpc.ServerInterceptor):
         return time.monotonic() + remaining_s
 
 
-def _always(error: WalletError, method: str, *, pool: ThreadPoolExecutor) -> Handler:
+def _always(error: WalletError, method: str, *, pool: ThreadPool) -> Handler:
     """Return a handler that answers an error, on threads of its own."""
 
     def reject(_request: bytes, context: grpc.ServicerContext) -> None:
@@ -184,7 +184,7 @@ def _always(error: WalletError, method: str, *, pool: ThreadPoolExecutor) -> Han
     return grpc.unary_unary_rpc_method_handler(reject)
 
 
-def _run_on(pool: ThreadPoolExecutor, behavior: Any) -> None:
+def _run_on(pool: ThreadPool, behavior: Any) -> None:
     """Have gRPC run a behavior on a pool of its own."""
     behavior.experimental_thread_pool = pool
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
@@ -19,12 +18,18 @@ from wallet_client.v1.wallet_service_pb2 import WatchTransactionsResponse
 
 from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.ledger.errors import ShuttingDown, TokenExpired, TooManyStreams
+from wallet_service.ledger.errors import (
+    DatabaseUnavailable,
+    ShuttingDown,
+    TokenExpired,
+    TooManyStreams,
+)
 from wallet_service.storage.database import Database
 from wallet_service.storage.history import Line, read_lines_after
 from wallet_service.storage.queries import read_sequences
 from wallet_service.transport import encode
 from wallet_service.transport.auth import Caller
+from wallet_service.transport.threads import ThreadPool
 
 POLL_INTERVAL_S = 0.05
 HEARTBEAT_INTERVAL_S = 10.0
@@ -64,10 +69,11 @@ class Watches:
         self._mutex = threading.Lock()
         self._watchers: set[_Watcher] = set()
         self._callers: Counter[str] = Counter()
+        self._polled_at = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="watches", daemon=True)
         # One thread more than streams, to turn away those beyond.
-        self.pool = ThreadPoolExecutor(streams_max + 1, thread_name_prefix="watch")
+        self.pool = ThreadPool(streams_max + 1, thread_name_prefix="watch")
 
     def start(self) -> None:
         """Begin looking for news."""
@@ -93,6 +99,8 @@ class Watches:
             TokenExpired: The caller's token ran out meanwhile.
 
             ShuttingDown: This server stops; another goes on from the last sequence.
+
+            DatabaseUnavailable: Nobody here knows what moves; another server may.
         """
         with self._watcher(caller, key, sequence) as watcher:
             context.add_callback(watcher.news.set)
@@ -108,6 +116,8 @@ class Watches:
                         watcher.sequence = line.entry.sequence
                         beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
                 elif time.monotonic() >= beat_at:
+                    if beat_at - self._polled_at > HEARTBEAT_INTERVAL_S:
+                        raise DatabaseUnavailable
                     yield _heartbeat(watcher.sequence)
                     beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
 
@@ -151,11 +161,13 @@ class Watches:
         while not self._stopping.wait(POLL_INTERVAL_S):
             with self._mutex:
                 watchers = list(self._watchers)
+            asked_at = time.monotonic()
             try:
                 sequences = read_sequences(self._database, {watcher.key for watcher in watchers})
             except Exception as error:  # noqa: BLE001 (whatever it is, it may be over next time)
                 _log.warning("watches_not_polled", cause=repr(error))
                 continue
+            self._polled_at = asked_at
             for watcher in watchers:
                 if sequences.get(watcher.key, 0) > watcher.sequence:
                     watcher.news.set()
