@@ -198,7 +198,7 @@ def test_a_caller_whose_time_ends_during_its_batch_leaves_and_the_others_are_ans
     with Crowd(gate, batch_max=10) as crowd:
         first = crowd.submit("0")
         gate.wait_for_a_batch()
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 3  # the second batch has to begin before
         (patient,) = crowd.gather("1")
         impatient = crowd.submit("2", deadline=deadline)
         eventually(lambda: len(crowd.engine._combiner._pending) == 2)
