@@ -6,11 +6,12 @@ are written column by column.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import JSON, BigInteger, Column, LargeBinary, Table
+from sqlalchemy import JSON, BigInteger, Column, LargeBinary, Table, Text, Uuid
+from sqlalchemy.types import TypeEngine
 
 from wallet_service.storage.columns import Columns
 
@@ -33,21 +34,41 @@ def arrays(columns: Columns) -> dict[str, str]:
 
 def array(column: Column[Any], values: Sequence[Any]) -> str:
     """Write a column's values as an array."""
-    match column.type:
-        case BigInteger():
-            items = [_NULL if value is None else str(value) for value in values]
-        case LargeBinary():
-            items = [_NULL if value is None else rf'"\\x{value.hex()}"' for value in values]
-        case JSON():
-            items = [_quoted(orjson.dumps(value).decode()) if value else _NULL for value in values]
-        case _:
-            if values and _are_plain(values):
-                return '{"' + '","'.join(values) + '"}'
-            items = [_NULL if value is None else _quoted(value) for value in values]
-    return "{" + ",".join(items) + "}"
+    return _ARRAY_WRITERS[type(column.type)](values)
 
+
+def _integers(values: Sequence[int | None]) -> str:
+    # As JSON, whose numbers and null an array has too: one call for all of them.
+    return "{" + orjson.dumps(values)[1:-1].decode() + "}"
+
+
+def _bytes(values: Sequence[bytes | None]) -> str:
+    return _braced([_NULL if value is None else rf'"\\x{value.hex()}"' for value in values])
+
+
+def _objects(values: Sequence[Any]) -> str:
+    return _braced([_quoted(orjson.dumps(value).decode()) if value else _NULL for value in values])
+
+
+def _texts(values: Sequence[str | None]) -> str:
+    if values and _are_plain(values):
+        return '{"' + '","'.join(values) + '"}'  # type: ignore[arg-type]
+    return _braced([_NULL if value is None else _quoted(value) for value in values])
+
+
+_ARRAY_WRITERS: dict[type[TypeEngine[Any]], Callable[[Sequence[Any]], str]] = {
+    BigInteger: _integers,
+    LargeBinary: _bytes,
+    JSON: _objects,
+    Text: _texts,
+    Uuid: _texts,
+}
 
 _NULL = "NULL"
+
+
+def _braced(items: Iterable[str]) -> str:
+    return "{" + ",".join(items) + "}"
 
 
 def _quoted(value: str) -> str:
