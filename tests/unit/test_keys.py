@@ -15,12 +15,14 @@ from harness.signing import Signer, claims_of, forge, signer
 from wallet_service.credentials import token_keys
 from wallet_service.ledger.errors import KeysUnavailable, TokenExpired, TokenInvalid
 from wallet_service.settings import Settings
+from wallet_service.transport import auth
 from wallet_service.transport.auth import TokenVerifier
 from wallet_service.transport.keys import (
     KEYS_AGE_S_MAX,
     RECHECK_S,
     FetchedKeys,
     Keys,
+    VerificationKey,
     key_of_pem,
     key_of_secret,
     keys_of_jwks,
@@ -246,30 +248,73 @@ def test_a_short_secret_is_refused() -> None:
     assert key_of_secret(b"x" * 32).algorithm == "HS256"
 
 
-def test_a_remembered_token_is_refused_once_it_expires() -> None:
-    keys_asked = []
+class Remembering:
+    """A verifier, and the number of times that it checked a token against the keys."""
 
-    def keys() -> list[Any]:
-        keys_asked.append(1)
+    def __init__(self) -> None:
+        self.checked = 0
+        self._verifier = TokenVerifier(self._keys, issuer="wallet", audience="wallet")
+
+    def _keys(self) -> list[VerificationKey]:
+        self.checked += 1
         return [key_of_secret(SECRET)]
 
-    verifier = TokenVerifier(keys, issuer="wallet", audience="wallet")
+    def caller_of(self, token: str) -> str:
+        return self._verifier.caller_of([("authorization", f"Bearer {token}")]).user_id
+
+
+def token_of(**claims: object) -> str:
+    """Sign a token with the shared secret."""
+    return forge({"alg": "HS256"}, claims_of(**claims), key=SECRET)
+
+
+def test_a_remembered_token_is_refused_once_it_expires() -> None:
+    verifier = Remembering()
     expires_at = time.time() + 1
-    token = forge({"alg": "HS256"}, claims_of(exp=expires_at), key=SECRET)
-    metadata = [("authorization", f"Bearer {token}")]
-    assert verifier.caller_of(metadata) == verifier.caller_of(metadata)
-    asked_while_good = len(keys_asked)
+    token = token_of(exp=expires_at)
+    assert verifier.caller_of(token) == verifier.caller_of(token) == "alice"
+    checked_while_good = verifier.checked
 
     eventually(lambda: time.time() > expires_at)
 
     with pytest.raises(TokenExpired):
-        verifier.caller_of(metadata)
-    assert asked_while_good == 1
+        verifier.caller_of(token)
+    assert checked_while_good == 1
+
+
+def test_a_remembered_token_is_checked_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    verifier = Remembering()
+    token = token_of()
+    now = time.time()
+
+    for seconds, checked in ((0, 1), (RECHECK_S - 1, 1), (RECHECK_S, 2), (2 * RECHECK_S - 1, 2)):
+        monkeypatch.setattr(time, "time", lambda then=now + seconds: then)
+        assert verifier.caller_of(token) == "alice"
+        assert verifier.checked == checked
+
+
+def test_only_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "_KNOWN_TOKENS_MAX", 2)
+    verifier = Remembering()
+    first, second, third = (token_of(sub=sub) for sub in ("ann", "ben", "cid"))
+
+    for token, checked in (
+        (first, 1),
+        (second, 2),
+        (third, 3),
+        (second, 3),
+        (third, 3),
+        (first, 4),
+    ):
+        verifier.caller_of(token)
+        assert verifier.checked == checked
 
 
 def test_one_callers_remembered_token_is_not_anothers() -> None:
     verifier = TokenVerifier(lambda: [key_of_secret(SECRET)], issuer="wallet", audience="wallet")
-    tokens = [forge({"alg": "HS256"}, claims_of(sub=sub), key=SECRET) for sub in ("ann", "ben")]
+    tokens = [token_of(sub=sub) for sub in ("ann", "ben")]
 
     for token, sub in [*zip(tokens, ("ann", "ben"), strict=True)] * 2:
         assert verifier.caller_of([("authorization", f"Bearer {token}")]).user_id == sub

@@ -14,7 +14,6 @@ from typing import Any
 
 import jwt
 import structlog
-from cachetools import TLRUCache
 
 from wallet_service.ledger.books import Outcome, State
 from wallet_service.ledger.commands import Kind
@@ -33,7 +32,7 @@ SCOPES = frozenset({SCOPE_ACT_FOR_ANY, SCOPE_ADMIN})
 
 _CLOCK_SKEW_S = 10
 _EXPIRES_AT_MAX = 2**53  # what a JSON number can say exactly
-_CACHED_TOKENS_MAX = 10_000
+_KNOWN_TOKENS_MAX = 10_000
 _TOKEN_LENGTH_MAX = 8192
 _TYPES = {"jwt", "at+jwt", "application/at+jwt"}
 
@@ -111,11 +110,8 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._mutex = threading.Lock()
-        self._known: TLRUCache[str, Caller] = TLRUCache(
-            _CACHED_TOKENS_MAX,
-            ttu=lambda _token, caller, now: min(caller.expires_at, now + RECHECK_S),
-            timer=time.time,
-        )
+        #: Whose each checked token is, and until when it is trusted.
+        self._known: dict[str, tuple[Caller, float]] = {}
 
     def caller_of(self, metadata: Sequence[tuple[str, str | bytes]]) -> Caller:
         """
@@ -139,13 +135,21 @@ class TokenVerifier:
             raise TokenMissing
         if len(values) > 1 or len(token) > _TOKEN_LENGTH_MAX:
             raise TokenInvalid
-        with self._mutex:
-            caller = self._known.get(token)
-        if caller is None:
-            caller = self._verify(token)
-            with self._mutex:
-                self._known[token] = caller
+        known = self._known.get(token)  # without the mutex: one look into a dictionary is whole
+        if known:
+            caller, trusted_until = known
+            if time.time() < trusted_until:
+                return caller
+        caller = self._verify(token)
+        self._remember(token, caller)
         return caller
+
+    def _remember(self, token: str, caller: Caller) -> None:
+        trusted_until = min(caller.expires_at, time.time() + RECHECK_S)
+        with self._mutex:
+            if len(self._known) >= _KNOWN_TOKENS_MAX:
+                del self._known[next(iter(self._known))]  # the one that came first
+            self._known[token] = (caller, trusted_until)
 
     def _verify(self, token: str) -> Caller:
         try:
