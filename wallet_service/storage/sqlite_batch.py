@@ -7,6 +7,7 @@ on a busy server takes longer than the statement.
 
 import functools
 import itertools
+import json
 import operator
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    Uuid,
     and_,
     bindparam,
     exists,
@@ -33,8 +35,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
 
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.dialect import LastRows, Locked
@@ -123,8 +125,8 @@ def lock_accounts(
         connection.begin()
     rows = find_accounts(connection, keys) if keys else ()
     with _driver(connection, "SELECT transactions") as driver:
-        stored_ids = [each.replace("-", "") for each in ids]
-        (may_be_recorded,) = driver.execute(_ARE_SOME_RECORDED, [_json(stored_ids)]).fetchone()
+        wanted = _json(_stored_ids(ids))
+        (may_be_recorded,) = driver.execute(_ARE_SOME_RECORDED, [wanted]).fetchone()
     return Locked(rows, may_be_recorded=bool(may_be_recorded))
 
 
@@ -165,34 +167,41 @@ def _write_rows(
     """Insert rows, or overwrite some columns of those that are there."""
     if not rows:
         return
-    converted = (
-        map(process, values) if process else values
-        for process, values in zip(
-            _processors(table, connection.dialect), zip(*rows, strict=True), strict=True
-        )
-    )
-    parameters = list(itertools.chain.from_iterable(zip(*converted, strict=True)))
+    width = len(table.columns)
+    parameters = list(itertools.chain.from_iterable(rows))
+    for place, convert in _conversions(table):
+        parameters[place::width] = convert(parameters[place::width])
     start = 0
     with _driver(connection, f"INSERT INTO {table.name}") as driver:
         for count in _ROWS_A_STATEMENT:
-            size = count * len(table.columns)
+            size = count * width
             while len(parameters) - start >= size:
                 statement = _insert_sql(table, count, overwritten)
                 driver.execute(statement, parameters[start : start + size])
                 start += size
 
 
+def _stored_ids(ids: Sequence[str | None]) -> list[str | None]:
+    return [each and each.replace("-", "") for each in ids]
+
+
+def _stored_objects(objects: Sequence[Any]) -> list[str | None]:
+    return [json.dumps(each) if each else None for each in objects]
+
+
+_Conversion = Callable[[Sequence[Any]], list[str | None]]
+#: The same as SQLAlchemy makes of these types; values of others are stored as they are.
+_CONVERSIONS: dict[type[TypeEngine[Any]], _Conversion] = {
+    Uuid: _stored_ids,
+    JSON: _stored_objects,
+}
+
+
 @functools.cache
-def _processors(table: Table, dialect: DefaultDialect) -> list[Callable[[Any], Any] | None]:
-    """Return what turns each column's values into the driver's."""
-
-    def processor(column: Column[Any]) -> Callable[[Any], Any] | None:
-        process = column.type.dialect_impl(dialect).bind_processor(dialect)
-        if process and isinstance(column.type, JSON):
-            return lambda value: process(value) if value else None
-        return process
-
-    return [processor(column) for column in table.columns]
+def _conversions(table: Table) -> list[tuple[int, _Conversion]]:
+    """List the places of a table's columns that are converted, each with how."""
+    types = [type(column.type) for column in table.columns]
+    return [(place, _CONVERSIONS[each]) for place, each in enumerate(types) if each in _CONVERSIONS]
 
 
 @functools.cache
