@@ -50,7 +50,7 @@ def write_books(transaction: WriteTransaction, books: Books) -> None:
 
 def _write_settings(transaction: WriteTransaction, books: Books) -> list[Account]:
     """Insert opened accounts and overwrite those of changed settings; return what only moved."""
-    changed = [account for _, account in sorted(books.changed.items())]
+    changed = [books.changed[key] for key in sorted(books.changed)]
     opened = [account for account in changed if not account.is_stored]
     stored = [account for account in changed if account.is_stored]
     if opened:
