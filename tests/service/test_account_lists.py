@@ -3,7 +3,7 @@
 import pytest
 from harness.calls import Answer, user
 from harness.people import People, rub
-from harness.stored import all_rows
+from harness.stored import all_rows, run_commands
 from wallet_client.v1 import types_pb2
 from wallet_client.v1.types_pb2 import Account
 from wallet_client.v1.wallet_admin_service_pb2 import (
@@ -13,6 +13,8 @@ from wallet_client.v1.wallet_admin_service_pb2 import (
     OpenAccountRequest,
     UpdateAccountRequest,
 )
+
+from wallet_service.ledger.commands import AccountKey, UpdateAccount
 
 
 def update(people: People, user_id: str = "alice", **fields: object) -> Answer:
@@ -69,6 +71,38 @@ def test_an_opening_is_the_first_change(people: People) -> None:
 
     assert (opening.caller, opening.HasField("before")) == ("bank", False)
     assert opening.after.state == types_pb2.ACCOUNT_STATE_ACTIVE
+
+
+def test_an_opening_of_an_open_account_is_listed_as_no_change(people: People) -> None:
+    update(people, min_balance=rub(-70))
+    people.bank.send(OpenAccountRequest(user_id="alice", request_id="o"))
+
+    again, change = changes(people)
+
+    assert again.before == again.after == change.after
+
+
+@pytest.mark.parametrize("page_size", [2, 50])
+def test_changes_made_at_once_are_listed_in_their_order(
+    people: People, database_url: str, page_size: int
+) -> None:
+    made = [
+        UpdateAccount(
+            caller="bank",
+            request_id=f"u{number}",
+            target=AccountKey("alice", "RUB"),
+            min_balance_minor=-number,
+        )
+        for number in range(1, 9)
+    ]
+    run_commands(database_url, made)  # one batch, so one time
+
+    listed = changes(people, page_size=page_size)
+
+    floors = [
+        (one.before.min_balance.minor_units, one.after.min_balance.minor_units) for one in listed
+    ]
+    assert floors == [(1 - number, -number) for number in range(8, 0, -1)]
 
 
 def keys_of(accounts: list[Account]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from harness.processes import run_wallet, wallet_environment
 from sqlalchemy import case, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
-from wallet_service.ledger.commands import UpdateAccount
+from wallet_service.ledger.commands import OpenAccount, UpdateAccount
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.ids import transaction_id
 from wallet_service.storage.audit_queries import Counts
@@ -54,7 +54,7 @@ def test_honest_books_are_proven_with_their_counts(database: Database, ids: dict
 
 
 @pytest.mark.parametrize("is_reversed", [False, True])
-def test_changes_of_one_moment_are_proven_whatever_their_ids(
+def test_changes_of_one_batch_are_proven_whatever_their_ids(
     *, database: Database, ids: dict[str, str], is_reversed: bool
 ) -> None:
     names = ["a", "b"]
@@ -67,9 +67,10 @@ def test_changes_of_one_moment_are_proven_whatever_their_ids(
             UpdateAccount(caller="service", request_id=name, target=ALICE, state=state)
             for name, state in zip(names, states, strict=True)
         ),
+        OpenAccount(caller="service", request_id="again", target=ALICE),
     )
 
-    assert _verify(database).transactions == 22
+    assert _verify(database).transactions == 23
 
 
 def test_empty_books_are_proven(database: Database) -> None:

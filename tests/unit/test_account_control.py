@@ -121,17 +121,40 @@ def test_a_refused_change_changes_none_of_what_it_names() -> None:
     assert (account.min_balance_minor, account.state, account.limits) == (0, "ACTIVE", ())
 
 
-def test_a_change_is_never_older_than_the_accounts_last_line() -> None:
+def test_a_change_is_newer_than_the_accounts_last_line_whatever_the_clock_says() -> None:
     books = books_with(rouble_account("alice", updated_at=70), now=10)
 
     record = decide(books, update_account("1", "alice", state="FROZEN")).transaction
 
-    assert (record.created_at, books.accounts[ALICE].updated_at) == (70, 70)
+    assert (record.created_at, books.accounts[ALICE].updated_at) == (71, 71)
 
 
-def test_an_opening_of_an_open_account_is_never_older_than_what_it_shows() -> None:
-    books = books_with(rouble_account("alice", updated_at=70), now=10)
+def test_changes_of_one_batch_are_dated_in_their_order() -> None:
+    books = books_with(now=1000)
+    commands = [
+        open_account("1", "alice"),
+        *(update_account(str(n), "alice", min_balance_minor=-n) for n in range(2, 5)),
+        open_account("5", "alice"),
+    ]
+
+    records = [decide(books, command).transaction for command in commands]
+
+    assert [record.created_at for record in records] == [1000, 1001, 1002, 1003, 1004]
+    assert books.accounts[ALICE].updated_at == 1003
+
+
+def test_an_opening_of_an_open_account_is_newer_than_what_it_shows_and_changes_nothing() -> None:
+    books = books_with(rouble_account("alice", updated_at=70, min_balance_minor=-5), now=10)
 
     record = decide(books, open_account("1", "alice")).transaction
 
-    assert (record.created_at, books.accounts[ALICE].updated_at) == (70, 70)
+    shown = UNCHANGED | {"min_balance": -5}
+    assert record.arguments == {"before": shown, "after": shown}
+    assert (record.created_at, books.accounts[ALICE].updated_at) == (71, 70)
+    assert decide(books, open_account("1", "alice")).is_replayed
+
+
+def test_an_opening_has_no_settings_before_it() -> None:
+    record = decide(books_with(), open_account("1", "alice")).transaction
+
+    assert record.arguments == {"after": UNCHANGED}

@@ -16,20 +16,22 @@ CHANGES = ("before", "after")
 
 
 def decide_open_account(books: Books, command: OpenAccount) -> Outcome:
-    """Open an account; opening an open one changes nothing."""
+    """Open an account; opening an open one changes nothing, and its record says so."""
     account = books.account(command.target)
     movement = Movement(None, account.user_id, account.currency_code, 0)
     refusal = account_closed(account)
     if refusal:
         return refuse(books, command, movement, refusal)
     # Past this line the opening must succeed.
-    if not books.is_open(command.target):
-        account.updated_at = books.now
-        books.keep(account)
-    created_at = max(books.now, account.updated_at)  # never before what it shows
-    return note(
-        books, command, movement, changes={"after": _settings(account)}, created_at=created_at
-    )
+    settings = _settings(account)
+    if books.is_open(command.target):
+        changes = {"before": settings, "after": settings}
+        return note(
+            books, command, movement, changes=changes, created_at=_next_time(books, account)
+        )
+    account.updated_at = books.now
+    books.keep(account)
+    return note(books, command, movement, changes={"after": settings})
 
 
 def decide_update_account(books: Books, command: UpdateAccount) -> Outcome:
@@ -47,10 +49,15 @@ def decide_update_account(books: Books, command: UpdateAccount) -> Outcome:
         account.state = command.state
     if command.limits is not None:
         account.limits = command.limits
-    account.updated_at = max(books.now, account.updated_at)
+    account.updated_at = _next_time(books, account)
     books.keep_settings(account)
     changes = {"before": before, "after": _settings(account)}
     return note(books, command, movement, changes=changes, created_at=account.updated_at)
+
+
+def _next_time(books: Books, account: Account) -> int:
+    """Return a time after all that the account shows: changes are listed in the order of theirs."""
+    return max(books.now, account.updated_at + 1)
 
 
 def _settings(account: Account) -> Arguments:

@@ -119,8 +119,9 @@ class Money(message.Message):
     MINOR_UNITS_FIELD_NUMBER: builtins.int
     DECIMAL_FIELD_NUMBER: builtins.int
     currency_code: builtins.str
-    """ISO 4217 code, upper case: "RUB". Empty in a request means the service's
-    default currency.
+    """ISO 4217 code, upper case: "RUB". Empty in a request means the currency of
+    the account, hold or original that the request is about, where its other
+    fields say which; else the service's default.
     """
     minor_units: builtins.int
     """Count of minor units (kopecks, cents): 10100 is 101 roubles.

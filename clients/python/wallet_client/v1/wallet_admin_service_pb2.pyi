@@ -416,7 +416,9 @@ class AccountChange(message.Message):
 
     @builtins.property
     def before(self) -> AccountSettings:
-        """The settings before; absent for the account's opening."""
+        """The settings before; absent for the account's opening, as `after` where an
+        open account was to be opened.
+        """
 
     @builtins.property
     def after(self) -> AccountSettings:

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class WalletAdminServiceStub:
-    """Keeps accounts. Every call needs the scope `wallet:admin`; otherwise it
-    follows the same rules as `WalletService`.
+    """Keeps accounts. Every call needs the scope `wallet:admin`, which is enough to
+    name any user here: `wallet:act-for-any` is not asked for. Otherwise it follows
+    the same rules as `WalletService`.
     """
 
     def __init__(self, channel):
@@ -64,8 +65,9 @@ class WalletAdminServiceStub:
 
 
 class WalletAdminServiceServicer:
-    """Keeps accounts. Every call needs the scope `wallet:admin`; otherwise it
-    follows the same rules as `WalletService`.
+    """Keeps accounts. Every call needs the scope `wallet:admin`, which is enough to
+    name any user here: `wallet:act-for-any` is not asked for. Otherwise it follows
+    the same rules as `WalletService`.
     """
 
     def OpenAccount(self, request, context):
@@ -142,8 +144,9 @@ def add_WalletAdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WalletAdminService:
-    """Keeps accounts. Every call needs the scope `wallet:admin`; otherwise it
-    follows the same rules as `WalletService`.
+    """Keeps accounts. Every call needs the scope `wallet:admin`, which is enough to
+    name any user here: `wallet:act-for-any` is not asked for. Otherwise it follows
+    the same rules as `WalletService`.
     """
 
     @staticmethod

@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WalletAdminServiceStub:
-    """Keeps accounts. Every call needs the scope `wallet:admin`; otherwise it
-    follows the same rules as `WalletService`.
+    """Keeps accounts. Every call needs the scope `wallet:admin`, which is enough to
+    name any user here: `wallet:act-for-any` is not asked for. Otherwise it follows
+    the same rules as `WalletService`.
     """
 
     @_typing.overload
@@ -52,8 +53,9 @@ class WalletAdminServiceStub:
 
 @_typing.type_check_only
 class WalletAdminServiceAsyncStub(WalletAdminServiceStub):
-    """Keeps accounts. Every call needs the scope `wallet:admin`; otherwise it
-    follows the same rules as `WalletService`.
+    """Keeps accounts. Every call needs the scope `wallet:admin`, which is enough to
+    name any user here: `wallet:act-for-any` is not asked for. Otherwise it follows
+    the same rules as `WalletService`.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -73,8 +75,9 @@ class WalletAdminServiceAsyncStub(WalletAdminServiceStub):
     """Lists who changed an account, when, from what, to what; newest first."""
 
 class WalletAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Keeps accounts. Every call needs the scope `wallet:admin`; otherwise it
-    follows the same rules as `WalletService`.
+    """Keeps accounts. Every call needs the scope `wallet:admin`, which is enough to
+    name any user here: `wallet:act-for-any` is not asked for. Otherwise it follows
+    the same rules as `WalletService`.
     """
 
     @_abc_1.abstractmethod

@@ -226,7 +226,8 @@ class WalletServiceServicer:
     def GetTransaction(self, request, context):
         """Reads one transaction by its id, or by the caller's own request id: "did it
         happen?", answered for refused requests too. A transaction of other people
-        answers as a missing one.
+        answers as a missing one; so does a change of an account (KIND_UPDATE_ACCOUNT)
+        to the account's owner, and a refused request to the one it would have paid.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -85,7 +85,8 @@ class WalletServiceStub:
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetTransactionRequest, _wallet_service_pb2.GetTransactionResponse]
     """Reads one transaction by its id, or by the caller's own request id: "did it
     happen?", answered for refused requests too. A transaction of other people
-    answers as a missing one.
+    answers as a missing one; so does a change of an account (KIND_UPDATE_ACCOUNT)
+    to the account's owner, and a refused request to the one it would have paid.
     """
     GetHold: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.GetHoldRequest, _wallet_service_pb2.GetHoldResponse]
     """Reads one hold, if the caller is its payer, its target or a service."""
@@ -157,7 +158,8 @@ class WalletServiceAsyncStub(WalletServiceStub):
     GetTransaction: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetTransactionRequest, _wallet_service_pb2.GetTransactionResponse]  # type: ignore[assignment]
     """Reads one transaction by its id, or by the caller's own request id: "did it
     happen?", answered for refused requests too. A transaction of other people
-    answers as a missing one.
+    answers as a missing one; so does a change of an account (KIND_UPDATE_ACCOUNT)
+    to the account's owner, and a refused request to the one it would have paid.
     """
     GetHold: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.GetHoldRequest, _wallet_service_pb2.GetHoldResponse]  # type: ignore[assignment]
     """Reads one hold, if the caller is its payer, its target or a service."""
@@ -292,7 +294,8 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_wallet_service_pb2.GetTransactionResponse, _abc.Awaitable[_wallet_service_pb2.GetTransactionResponse]]:
         """Reads one transaction by its id, or by the caller's own request id: "did it
         happen?", answered for refused requests too. A transaction of other people
-        answers as a missing one.
+        answers as a missing one; so does a change of an account (KIND_UPDATE_ACCOUNT)
+        to the account's owner, and a refused request to the one it would have paid.
         """
 
     @_abc_1.abstractmethod
