@@ -1,5 +1,7 @@
 """Reversals give back what was moved: all or some, once, never more than there was."""
 
+import dataclasses
+
 import pytest
 from harness.commands import (
     balances,
@@ -14,9 +16,11 @@ from harness.commands import (
     snapshot,
     transfer,
     update_account,
+    void_hold,
     withdraw,
 )
 
+from wallet_service.ledger.atomic import decide_atomic
 from wallet_service.ledger.books import Books
 from wallet_service.ledger.commands import Command
 from wallet_service.ledger.decide import decide
@@ -106,6 +110,27 @@ def test_what_is_no_movement_of_money_cannot_be_given_back() -> None:
     assert reason(refused(books, reverse("none", "never made", **SERVICE))) == (
         "TRANSACTION_NOT_FOUND"
     )
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        void_hold("original", "no hold", **SERVICE),
+        capture_hold("original", "no hold", **SERVICE),
+        reverse("original", "no transaction", **SERVICE),
+    ],
+    ids=["void", "capture", "reversal"],
+)
+def test_what_was_refused_without_a_currency_is_not_reversible_in_any(original: Command) -> None:
+    books = funded_books()
+    name = refused(books, original).transaction.transaction_id
+    back = reverse("back", name, 5, currency_code="RUB", **SERVICE)
+
+    assert reason(refused(books, back)) == "NOT_REVERSIBLE"
+    assert decide(books, back).is_replayed
+    too_much = withdraw("too much", "alice", 10_000)
+    bound = decide_atomic(books, [too_much, dataclasses.replace(back, request_id="bound")])[1]
+    assert (reason(bound), bound.transaction.reversal_of) == ("BATCH_REFUSED", name)
 
 
 @pytest.mark.parametrize(

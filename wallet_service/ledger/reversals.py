@@ -69,7 +69,7 @@ def reversal_movement(books: Books, command: ReverseTransaction) -> Movement:
     """Tell what a command that was not decided is about; nothing where its caller may not know."""
     original = _find_original(books, command)
     # A sum in one currency cannot be recorded as one in another.
-    if original is None or command.currency_code not in {None, original.currency_code}:
+    if original is None or _is_in_another_currency(original, command):
         return NOTHING
     return _giving_back(books, original, command)
 
@@ -105,7 +105,7 @@ def _visible_original(books: Books, command: ReverseTransaction) -> Transaction 
                 why="a transfer is reversed by the user who received the money,"
                 " a deposit or withdrawal by a service"
             )
-    if command.currency_code not in {None, original.currency_code}:
+    if _is_in_another_currency(original, command):
         text = f"the transaction is in {original.currency_code}"
         raise ValidationFailed([Violation(command.currency_field, text)])
     return original
@@ -121,6 +121,14 @@ def _find_original(books: Books, command: ReverseTransaction) -> Transaction | N
     if original.state == State.POSTED:
         parties.add(original.target_user_id)
     return original if command.is_service or command.caller in parties else None
+
+
+def _is_in_another_currency(original: Transaction, command: ReverseTransaction) -> bool:
+    """Tell whether a reversal names another currency; a refused original may have none at all."""
+    return bool(original.currency_code) and command.currency_code not in {
+        None,
+        original.currency_code,
+    }
 
 
 def _giving_back(books: Books, original: Transaction, command: ReverseTransaction) -> Movement:
