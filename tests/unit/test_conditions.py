@@ -102,12 +102,30 @@ def test_up_to_an_amount_moves_what_can_be_spent(asked: int, floor: int, moved: 
     assert decide(books, transfer("1", ("alice", "bob"), asked, is_up_to=True)).is_replayed
 
 
-def test_up_to_an_amount_of_nothing_is_refused() -> None:
-    books = books_with(rouble_account("alice"), rouble_account("bob"))
+@pytest.mark.parametrize("floor", [0, 300, 301])
+@pytest.mark.parametrize("kind", ["withdraw", "transfer"])
+def test_up_to_an_amount_of_nothing_is_refused_before_the_amount_is_judged(
+    kind: str, floor: int
+) -> None:
+    limits = (SpendingLimit("TRANSACTION", max_minor=3),)
+    alice = rouble_account("alice", floor and 300, min_balance_minor=floor, limits=limits)
+    books = books_with(alice, rouble_account("bob"))
+    words = {"is_up_to": True, "condition": Condition(balance_after_at_least=300)}
+    command: Command = withdraw("1", "alice", 5, **words)
+    if kind == "transfer":
+        command = transfer("1", ("alice", "bob"), 5, **words)
 
-    outcome = refused(books, transfer("1", ("alice", "bob"), 5, is_up_to=True))
+    assert reason(refused(books, command)) == "INSUFFICIENT_FUNDS"
 
-    assert reason(outcome) == "INSUFFICIENT_FUNDS"
+
+@pytest.mark.parametrize(
+    "command",
+    [withdraw("1", "alice", 5, is_up_to=True), transfer("1", ("alice", "bob"), 5, is_up_to=True)],
+)
+def test_a_frozen_account_is_told_before_that_nothing_is_there(command: Command) -> None:
+    books = books_with(rouble_account("alice", state="FROZEN"), rouble_account("bob"))
+
+    assert reason(refused(books, command)) == "ACCOUNT_FROZEN"
 
 
 #: What is wrong with a transfer or hold; each row leaves out what the row above it was refused for.

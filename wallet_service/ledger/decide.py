@@ -28,7 +28,7 @@ from wallet_service.ledger.commands import (
     Withdraw,
     accounts_of,
 )
-from wallet_service.ledger.errors import RequestIdReused
+from wallet_service.ledger.errors import Refusal, RequestIdReused
 from wallet_service.ledger.holds import (
     decide_capture_hold,
     decide_create_hold,
@@ -125,6 +125,7 @@ def _decide_withdraw(books: Books, command: Withdraw) -> Outcome:
     refusal = (
         account_closed(source)
         or debit_blocked(source)
+        or _nothing_there(command, source)
         or condition_failed(
             source,
             command.condition,
@@ -152,6 +153,7 @@ def _decide_transfer(books: Books, command: Transfer) -> Outcome:
         or account_closed(target)
         or debit_blocked(source)
         or credit_blocked(target)
+        or _nothing_there(command, source)
         or condition_failed(
             source,
             command.condition,
@@ -173,6 +175,13 @@ def _resolved_minor(command: Withdraw | Transfer, source: Account) -> int:
     if command.is_up_to and 0 < source.spendable_minor < command.amount_minor:
         return source.spendable_minor
     return command.amount_minor
+
+
+def _nothing_there(command: Withdraw | Transfer, source: Account) -> Refusal | None:
+    """Refuse "up to" where nothing is there: that leaves no amount to judge by what follows."""
+    if not command.is_up_to or source.spendable_minor > 0:
+        return None
+    return funds_short(source, command.amount_minor)
 
 
 def _replay(books: Books, previous: Outcome, command: Command) -> Outcome:

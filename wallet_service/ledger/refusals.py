@@ -2,8 +2,8 @@
 The checks that can refuse a command, each one answer or None.
 
 Clients rely on their order: hold or original exists; account exists, closed, frozen; hold is open;
-amounts against hold or original; condition; limits; available funds; balance cap. The first that
-applies is the answer.
+amounts against hold or original, nothing there for an amount "up to"; condition; limits; available
+funds; balance cap. The first that applies is the answer.
 """
 
 from wallet_service.ledger.books import Account, AccountState, Books, Hold, HoldState
