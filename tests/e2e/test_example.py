@@ -17,7 +17,7 @@ anna has 0.00 RUB
 boris has 0.00 RUB
 anna sent 100.00, keeps 0.00
 boris has 101.00
-refused: account boris/RUB: 10100 available, 10101 required (short of 1 kopecks)
+refused, boris is 1 kopeck short: INSUFFICIENT_FUNDS
 history of boris:
   #1     1.00 → 1.00
   #2   100.00 → 101.00

@@ -185,7 +185,7 @@ def test_without_atomic_each_operation_stands_for_itself(people: People) -> None
         "transaction",
         "error",
     ]
-    assert "990 available, 5000 required" in results[1].error.message
+    assert "990 available, 5000 required, 4010 short" in results[1].error.message
     assert [results[1].error.code, results[3].error.code] == [9, 5]
     assert len(results[1].error.details) >= 1
     assert money_of(people, "alice", "bob") == [(980, 0), (520, 0)]

@@ -199,7 +199,7 @@ def test_every_refusal_can_be_rebuilt() -> None:
 def test_a_message_states_its_values() -> None:
     message = str(example(errors.InsufficientFunds))
 
-    assert message == "account alice/RUB: 300 available, 500 required"
+    assert message == "account alice/RUB: 300 available, 500 required, 200 short"
 
 
 def test_values_that_look_like_a_template_are_left_alone() -> None:

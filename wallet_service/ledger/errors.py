@@ -88,7 +88,10 @@ class AccountFrozen(Refusal):
 
 class InsufficientFunds(Refusal):
     reason = "INSUFFICIENT_FUNDS"
-    template = "account {user_id}/{currency_code}: {available} available, {required} required"
+    template = (
+        "account {user_id}/{currency_code}:"
+        " {available} available, {required} required, {shortfall} short"
+    )
 
 
 class BalanceLimit(Refusal):

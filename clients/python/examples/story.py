@@ -30,7 +30,7 @@ def main(target: str, token: str) -> None:
         try:
             wallet.transfer(anna, 10_101, user_id=boris)
         except InsufficientFunds as refused:
-            print(f"refused: {refused} (short of {refused.shortfall_minor} kopecks)")
+            print(f"refused, {boris} is {refused.shortfall_minor} kopeck short: {refused.reason}")
 
         print(f"history of {boris}:")
         for line in wallet.transactions(user_id=boris, oldest_first=True):
