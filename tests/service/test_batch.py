@@ -203,6 +203,9 @@ def test_an_atomic_batch_of_used_and_new_ids_is_refused_and_binds_nothing(
     later = execute(people.alice, [pay(new, 5)], atomic=True)
 
     assert answer.outcome == REUSED
+    index = "ab".index(used)
+    assert answer.values["failed_index"] == str(index)
+    assert answer.fields == [f"operations[{index}].transfer.request_id"]
     assert money == [(995, 0), (505, 0)]
     assert later.code.name == "OK"
     assert money_of(people, "alice", "bob") == [(990, 0), (510, 0)]
@@ -214,7 +217,21 @@ def test_other_content_under_a_used_id_is_told_in_its_own_result(people: People)
     results = execute(people.alice, [pay("a", 6), pay("b", 5)], atomic=False).response.results
 
     assert results[0].error.code == 6
+    assert results[0].error.message.endswith(" with another amount")
     assert results[1].transaction.amount.minor_units == 5
+    assert money_of(people, "alice", "bob") == [(990, 0), (510, 0)]
+
+
+def test_other_content_under_a_used_id_is_named_within_its_batch(people: People) -> None:
+    execute(people.alice, [pay("a", 5), pay("b", 5)], atomic=True)
+
+    answer = execute(people.alice, [pay("a", 5), pay("b", 6, "carol")], atomic=True)
+
+    assert answer.outcome == REUSED
+    assert answer.values["failed_index"] == "1"
+    fields = ["operations[1].transfer.to_user_id", "operations[1].transfer.amount"]
+    assert answer.fields == fields
+    assert answer.values["fields"] == ",".join(fields)
     assert money_of(people, "alice", "bob") == [(990, 0), (510, 0)]
 
 
@@ -344,7 +361,8 @@ def test_what_was_refused_one_by_one_is_no_refused_batch(
     answer = execute(people.bank, operations, atomic=True)
 
     assert answer.outcome == REUSED
-    assert answer.fields == ["operations"]
+    assert answer.values["failed_index"] == "0"
+    assert answer.fields == ["operations[0].transfer.request_id"]
     assert money_of(people, "alice", "bob") == before
 
 

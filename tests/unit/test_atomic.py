@@ -114,7 +114,13 @@ def test_a_batch_of_used_and_new_ids_is_refused_and_binds_nothing(
     with pytest.raises(RequestIdReused) as reused:
         decide_atomic(books, [old, new] if used == "first" else [new, old])
 
-    assert reused.value.values == {"fields": "operations", "transaction_id": old.transaction_id}
+    index = 0 if used == "first" else 1
+    assert reused.value.values == {
+        "fields": "request_id",
+        "failed_index": index,
+        "transaction_id": old.transaction_id,
+    }
+    assert str(reused.value).startswith(f"operation {index}: ")
     assert (snapshot(books), len(books.decided)) == before
     assert not decide(books, new).is_replayed
 
@@ -273,7 +279,10 @@ def test_what_was_decided_one_by_one_is_a_batch_only_if_all_of_it_was_done(
     for batch in ([done, no] if posted_first else [no, done], [no, neither]):
         with pytest.raises(RequestIdReused) as reused:
             decide_atomic(books, batch)
-        assert reused.value.values["fields"] == "operations"
+        assert (reused.value.values["fields"], reused.value.values["failed_index"]) == (
+            "request_id",
+            0,
+        )
 
     assert decide_atomic(books, [done])[0].is_replayed
     assert (snapshot(books), len(books.decided)) == before

@@ -17,6 +17,12 @@ from wallet_service.ledger.post import Movement, refuse
 from wallet_service.ledger.reversals import reversal_movement
 
 
+class UsedApart(RequestIdReused):
+    """An id of a batch was used before, alone or in another batch."""
+
+    template = "operation {failed_index}: this request_id was used before, and not in this batch"
+
+
 def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
     """
     Decide commands so that all of them are posted or none.
@@ -30,7 +36,9 @@ def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
         commands: Their transaction ids differ.
 
     Raises:
-        RequestIdReused: Some of the ids were used before and some were not, or with other content.
+        UsedApart: Some of the ids were used before and some were not, or not together.
+
+        RequestIdReused: An id was used before with other content.
 
         NotAllowed, InvalidRequest: As `decide`.
     """
@@ -57,15 +65,16 @@ def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:
 
 def _check_replay(books: Books, commands: Sequence[Command]) -> None:
     """Raise unless a batch's ids are all new, or were used together in one atomic batch."""
-    known = [
-        books.outcomes[command.transaction_id].transaction
-        for command in commands
-        if command.transaction_id in books.outcomes
-    ]
+    found = [books.outcomes.get(command.transaction_id) for command in commands]
+    known = [outcome.transaction for outcome in found if outcome]
     was_posted = all(record.state == State.POSTED for record in known)
     was_all = len(known) == len(commands) and (was_posted or _were_refused_together(known))
     if known and not was_all:
-        raise RequestIdReused(fields="operations", transaction_id=known[0].transaction_id)
+        raise UsedApart(
+            fields="request_id",
+            failed_index=next(index for index, outcome in enumerate(found) if outcome),
+            transaction_id=known[0].transaction_id,
+        )
 
 
 def _were_refused_together(records: Sequence[Transaction]) -> bool:

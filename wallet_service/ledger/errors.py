@@ -19,7 +19,7 @@ Every error of the service, each with its values and its public reason.
     │   ├── BalanceLimit
     │   ├── AccountNotEmpty
     │   └── BatchRefused
-    ├── RequestIdReused
+    ├── RequestIdReused             of a batch: `atomic.UsedApart`
     ├── InvalidRequest              the request cannot be meant
     │   ├── ValidationFailed
     │   ├── CurrencyUnsupported

@@ -23,6 +23,7 @@ from wallet_service.ledger.errors import (
     InvalidRequest,
     NotAllowed,
     PermissionDenied,
+    RequestIdReused,
     ValidationFailed,
     Violation,
     WalletError,
@@ -153,7 +154,12 @@ def _raise_for_batch(index: int, result: Result, commands: Sequence[Command]) ->
     """Raise for the operation that an atomic batch was refused for."""
     if isinstance(result, WalletError):
         failed_index = int(result.values.get("failed_index", index))
-        raise _placed(result, failed_index, commands[failed_index])
+        command = commands[failed_index]
+        if isinstance(result, RequestIdReused):
+            fields = str(result.values["fields"]).split(",")
+            paths = ",".join(_prefix(failed_index, command) + field for field in fields)
+            raise type(result)(**result.values | {"fields": paths})
+        raise _placed(result, failed_index, command)
     if isinstance(result, Exception):
         raise result
     refusal = result.transaction.refusal
@@ -163,9 +169,13 @@ def _raise_for_batch(index: int, result: Result, commands: Sequence[Command]) ->
         raise BatchRefused(failed_index=index, failed_reason=refusal.reason)
 
 
+def _prefix(index: int, command: Command) -> str:
+    return f"operations[{index}].{_NAMES[type(command)]}."
+
+
 def _placed(error: WalletError, index: int, command: Command) -> WalletError:
     """Name the fields of an operation as they stand in the batch."""
-    prefix = f"operations[{index}].{_NAMES[type(command)]}."
+    prefix = _prefix(index, command)
     if isinstance(error, ValidationFailed):
         violations = [
             Violation(prefix + violation.field, violation.description)

@@ -59,7 +59,9 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     request id in a write.
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 30
-    """ALREADY_EXISTS: the request id was used before with other content.
+    """ALREADY_EXISTS: the request id was used before with other content, or, in an
+    atomic batch, not together with the batch's other ids. In an operation's own
+    result its fields are named as in the operation's own method.
     {fields: comma-separated, transaction_id}
     """
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 40
@@ -148,9 +150,10 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. `google.rpc.ErrorInfo.reason` is the name without its
     `ERROR_REASON_` prefix, `domain` is "wallet.v1", and `metadata` holds the
     values named below as decimal text; sums are in minor units. Where a batch
-    fails as a whole for one operation that is not the caller's to ask, or that
-    contradicts the books, `failed_index` is among them. The wrong fields of an
-    operation are named from the batch: `operations[i].<request>.<field>`.
+    fails as a whole for one operation that is not the caller's to ask, that
+    contradicts the books, or whose request id was used before, `failed_index` is
+    among them. The wrong fields of an operation are named from the batch:
+    `operations[i].<request>.<field>`.
 
     Bound to the request id: the answer stays the same however often that id is
     sent again, and `transaction_id` is the refused request's own record; a whole
@@ -195,7 +198,9 @@ ERROR_REASON_TRANSACTION_NOT_FOUND: ErrorReason.ValueType  # 22
 request id in a write.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 30
-"""ALREADY_EXISTS: the request id was used before with other content.
+"""ALREADY_EXISTS: the request id was used before with other content, or, in an
+atomic batch, not together with the batch's other ids. In an operation's own
+result its fields are named as in the operation's own method.
 {fields: comma-separated, transaction_id}
 """
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 40
