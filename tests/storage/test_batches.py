@@ -5,7 +5,7 @@ import functools
 import gc
 import itertools
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select, text, update
@@ -18,6 +18,7 @@ from wallet_service.ledger.books import Outcome, Rules, State
 from wallet_service.ledger.commands import (
     AccountKey,
     Command,
+    CreateHold,
     Deposit,
     ReverseTransaction,
     SpendingLimit,
@@ -80,6 +81,10 @@ def _outcomes(results: Sequence[Result]) -> list[Outcome]:
 
 def _reset_of(refused: Outcome) -> datetime:
     return datetime.fromisoformat(str(refused.transaction.refusal_values["reset_time"]))
+
+
+def _moment(time_us: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=time_us)
 
 
 def _all_rows(database: Database) -> list[list[tuple[object, ...]]]:
@@ -269,7 +274,8 @@ def test_a_limit_set_in_the_same_batch_counts_its_own_window_only(
 
     assert [each.transaction.refusal_reason for each in outcomes] == [None, None, "LIMIT_EXCEEDED"]
     assert outcomes[2].transaction.refusal_values["remaining"] == 0
-    assert _reset_of(outcomes[2]) == datetime.fromtimestamp((today_us + day_us) / 1_000_000, UTC)
+    # A window includes its first moment, so room is there in the next.
+    assert _reset_of(outcomes[2]) == _moment(today_us + day_us + 1)
 
 
 def test_room_never_comes_back_in_the_past(
@@ -298,7 +304,73 @@ def test_room_never_comes_back_in_the_past(
     _run(database, change, _withdraw("alice", 50))
     (refused,) = _outcomes(_run(database, _withdraw("alice", 1)))
 
-    assert _reset_of(refused) == datetime.fromtimestamp((today_us + day_us) / 1_000_000, UTC)
+    assert _reset_of(refused) == _moment(today_us + day_us + 1)
+
+
+@pytest.mark.parametrize(
+    ("limit", "spent", "asked", "freeing"),
+    [
+        pytest.param(SpendingLimit("ROLLING_DAY", 110), [10, 50, 50], 1, 0, id="used up"),
+        pytest.param(SpendingLimit("ROLLING_DAY", 100), [60, 10], 50, 0, id="not enough"),
+        pytest.param(SpendingLimit("ROLLING_DAY", 100), [10, 1000, 5], 1, 1, id="far beyond"),
+        pytest.param(SpendingLimit("ROLLING_DAY", 100), [10, 50, 50], 1, 1, id="room for nothing"),
+        pytest.param(SpendingLimit("ROLLING_DAY", None, 5), [1, 1, 1, 1, 1], 1, 0, id="as many"),
+        pytest.param(SpendingLimit("ROLLING_DAY", None, 2), [1, 1, 1, 1, 1], 1, 3, id="too many"),
+    ],
+)
+def test_room_comes_back_once_all_beyond_a_lowered_limit_left_the_window(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    limit: SpendingLimit,
+    spent: list[int],
+    asked: int,
+    freeing: int,
+) -> None:
+    hour_us, start_us = 3600 * 1_000_000, 20_000 * 24 * 3600 * 1_000_000
+    now_us = [start_us]
+    monkeypatch.setattr(execute, "_now_us", lambda: now_us[0])
+    _run(database, _deposit("alice", 10_000))
+    for amount_minor in spent:
+        _outcomes(_run(database, _withdraw("alice", amount_minor)))
+        now_us[0] += hour_us
+    change = UpdateAccount(
+        caller="service", request_id="limit", target=_key("alice"), limits=(limit,)
+    )
+    _run(database, change)
+
+    (refused,) = _outcomes(_run(database, _withdraw("alice", asked)))
+    reset_us = start_us + freeing * hour_us + 24 * hour_us + 1
+    now_us[0] = reset_us - 1
+    (too_early,) = _outcomes(_run(database, _withdraw("alice", asked)))
+    now_us[0] = reset_us
+    (again,) = _outcomes(_run(database, _withdraw("alice", 1)))
+
+    assert _reset_of(refused) == _reset_of(too_early) == _moment(reset_us)
+    assert again.transaction.refusal_reason is None
+
+
+def test_what_holds_take_of_a_limit_comes_back_with_no_window(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour_us, start_us = 3600 * 1_000_000, 20_000 * 24 * 3600 * 1_000_000
+    monkeypatch.setattr(execute, "_now_us", lambda: start_us)
+    _run(database, _deposit("alice"), _withdraw("alice", 30))
+    monkeypatch.setattr(execute, "_now_us", lambda: start_us + hour_us)
+    hold = CreateHold(
+        caller="service", request_id="hold", source=_key("alice"), target=None, amount_minor=80
+    )
+    limit = SpendingLimit("ROLLING_DAY", 100, 3)
+    change = UpdateAccount(
+        caller="service", request_id="limit", target=_key("alice"), limits=(limit,)
+    )
+    _run(database, _withdraw("alice", 30), hold, change)
+
+    refused, never = _outcomes(_run(database, _withdraw("alice", 20), _withdraw("alice", 21)))
+
+    # 20 are left beside the hold: the first 30 make no room, both do.
+    assert _reset_of(refused) == _moment(start_us + 25 * hour_us + 1)
+    assert never.transaction.refusal_values["reset_time"] == ""
 
 
 def test_a_batch_is_of_the_time_at_which_it_had_its_locks(

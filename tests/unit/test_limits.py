@@ -38,7 +38,7 @@ def limited_books(*limits: SpendingLimit, before: Outflow | None = None, **spent
     """Return books in which Alice's spending is limited, with what she spent before."""
     alice = rouble_account("alice", 100_000, limits=limits, **spent)
     books = books_with(alice, rouble_account("bob"), now=us(NOW))
-    books.outflows = {(ALICE, limit.window): before or Outflow() for limit in limits}
+    books.outflows = {(ALICE, limit): before or Outflow() for limit in limits}
     return books
 
 
@@ -71,27 +71,31 @@ def test_a_window_begins_at_its_edge_in_utc(window: str, now: str, start: str) -
         ("CALENDAR_MONTH", "2024-02-01T00:00:00", "2024-03-01T00:00:00+00:00"),
         ("CALENDAR_MONTH", "2024-01-31T23:59:59.999999", "2024-02-01T00:00:00+00:00"),
         ("CALENDAR_MONTH", "2024-12-31T23:59:59.999999", "2025-01-01T00:00:00+00:00"),
-        ("ROLLING_DAY", NOW, "2024-02-29T20:00:00.000007+00:00"),
-        ("ROLLING_WEEK", NOW, "2024-03-06T20:00:00.000007+00:00"),
-        ("ROLLING_MONTH", NOW, "2024-03-29T20:00:00.000007+00:00"),
+        ("ROLLING_DAY", NOW, "2024-02-29T20:00:00.000008+00:00"),
+        ("ROLLING_WEEK", NOW, "2024-03-06T20:00:00.000008+00:00"),
+        ("ROLLING_MONTH", NOW, "2024-03-29T20:00:00.000008+00:00"),
         ("TRANSACTION", NOW, ""),
     ],
 )
 def test_room_comes_back_with_the_next_window_or_a_window_after_the_first_spending(
     window: str, now: str, reset: str
 ) -> None:
-    first = Outflow(0, 0, next_at=us("2024-02-28T20:00:00.000007"))
-
-    assert window_reset(window, us(now), first) == reset
+    assert window_reset(window, us(now), us("2024-02-28T20:00:00.000007")) == reset
 
 
-def test_where_nothing_in_a_rolling_window_was_spent_waiting_does_not_help() -> None:
-    assert window_reset("ROLLING_DAY", us(NOW), Outflow()) == ""
+@pytest.mark.parametrize("window", ["ROLLING_DAY", "ROLLING_WEEK", "ROLLING_MONTH"])
+def test_room_comes_back_in_the_first_moment_that_has_it(window: str) -> None:
+    spent_at = us("2024-02-28T20:00:00.000007")
+    reset = us(window_reset(window, us(NOW), spent_at).removesuffix("+00:00"))
+
+    assert window_start(window, reset - 1) == spent_at
+    assert window_start(window, reset) > spent_at
 
 
 @pytest.mark.parametrize("window", [one for one in Window if one != Window.TRANSACTION])
 def test_a_sum_is_limited_to_what_was_not_spent_in_the_window(window: str) -> None:
-    before = Outflow(700, 3, next_at=us("2024-02-29T01:00:00"))
+    spent_at = us("2024-02-29T01:00:00")
+    before = Outflow(700, 3, freeing_sum_at=spent_at)
     limit = SpendingLimit(window, max_minor=500)
     books = limited_books(limit, before=before, outflow_minor=900, outflow_count=5)
 
@@ -106,7 +110,7 @@ def test_a_sum_is_limited_to_what_was_not_spent_in_the_window(window: str) -> No
         "limit": 500,
         "remaining": 300,
         "required": 301,
-        "reset_time": window_reset(window, us(NOW), before),
+        "reset_time": window_reset(window, us(NOW), spent_at),
     }
     assert reason(decide(books, withdraw("2", "alice", 300))) is None
     assert reason(refused(books, withdraw("3", "alice", 1))) == "LIMIT_EXCEEDED"
@@ -190,7 +194,7 @@ def test_of_several_limits_the_first_that_is_exceeded_is_told() -> None:
 
 @pytest.mark.parametrize("window", ["CALENDAR_DAY", "ROLLING_DAY"])
 def test_no_time_is_named_where_holds_take_what_is_asked(window: str) -> None:
-    before = Outflow(next_at=us(NOW))
+    before = Outflow(freeing_sum_at=us(NOW))
     books = limited_books(SpendingLimit(window, 100), before=before, held_minor=60)
 
     values = refused(books, withdraw("1", "alice", 41)).transaction.refusal_values
@@ -235,4 +239,4 @@ def test_room_that_this_batch_used_up_comes_back_a_window_later() -> None:
 
     values = refused(books, withdraw("2", "alice", 41)).transaction.refusal_values
 
-    assert values["reset_time"] == "2024-03-01T12:30:00.000001+00:00"
+    assert values["reset_time"] == "2024-03-01T12:30:00.000002+00:00"

@@ -149,12 +149,12 @@ class Account:
 
     @property
     def available_minor(self) -> int:
-        """What can be spent, down to `min_balance_minor`."""
+        """Posted less held."""
         return self.posted_minor - self.held_minor
 
     @property
     def spendable_minor(self) -> int:
-        """What can be spent in full."""
+        """What can be spent: available above the minimum."""
         return self.available_minor - self.min_balance_minor
 
 
@@ -200,7 +200,7 @@ class Books:
 
         reversed_minor: How much of each original was given back.
 
-        outflows: What had left limited accounts before their windows began.
+        outflows: What had left limited accounts before the windows of their limits began.
     """
 
     now: int
@@ -210,7 +210,7 @@ class Books:
     outcomes: MutableMapping[str, Outcome] = field(default_factory=dict)
     holds: MutableMapping[str, Hold] = field(default_factory=dict)
     reversed_minor: MutableMapping[str, int] = field(default_factory=dict)
-    outflows: Mapping[tuple[AccountKey, str], Outflow] = field(default_factory=dict)
+    outflows: Mapping[tuple[AccountKey, SpendingLimit], Outflow] = field(default_factory=dict)
     decided: list[Outcome] = field(default_factory=list)
     changed: dict[AccountKey, Account] = field(default_factory=dict)
     changed_holds: dict[str, Hold] = field(default_factory=dict)

@@ -35,14 +35,16 @@ _ROLLING_US = {
 
 class Outflow(NamedTuple):
     """
-    What had left an account before some moment.
+    What had left an account before a limit's window began.
 
-    `next_at` is when something next left it; None if nothing has.
+    `freeing_sum_at` and `freeing_count_at` are when that was spent by whose leaving the window room
+    begins to come back, for a sum and for a number of debits; None where it is not stored.
     """
 
     minor: int = 0
     debits: int = 0
-    next_at: int | None = None
+    freeing_sum_at: int | None = None
+    freeing_count_at: int | None = None
 
 
 def window_start(window: str, now: int) -> int:
@@ -57,9 +59,9 @@ def window_start(window: str, now: int) -> int:
     return _microseconds(day)
 
 
-def window_reset(window: str, now: int, outflow: Outflow) -> str:
+def window_reset(window: str, now: int, freeing_at: int) -> str:
     """
-    Tell when room begins to come back.
+    Tell when room begins to come back, by when that was spent whose leaving the window frees it.
 
     Returns:
         RFC 3339 in UTC; empty where waiting does not help.
@@ -67,9 +69,8 @@ def window_reset(window: str, now: int, outflow: Outflow) -> str:
     if window == Window.TRANSACTION:
         return ""
     if window in _ROLLING_US:
-        if outflow.next_at is None:
-            return ""
-        return _text(outflow.next_at + _ROLLING_US[Window(window)])
+        # A window includes its first microsecond.
+        return _text(freeing_at + _ROLLING_US[Window(window)] + 1)
     day = _midnight(now)
     if window == Window.CALENDAR_DAY:
         day += timedelta(days=1)

@@ -99,18 +99,17 @@ def condition_failed(
 def limit_exceeded(books: Books, account: Account, amount_minor: int) -> Refusal | None:
     """Refuse to spend more, or more often, than an account's limits leave room for."""
     for limit in account.limits:
-        before = books.outflows.get((account.key, limit.window), Outflow())
+        before = books.outflows.get((account.key, limit), Outflow())
         if limit.window == Window.TRANSACTION:
             spent_minor = spent_count = reserved_minor = reserved_count = 0
         else:
             reserved_minor, reserved_count = account.held_minor, account.open_holds
             spent_minor = account.outflow_minor - before.minor + reserved_minor
             spent_count = account.outflow_count - before.debits + reserved_count
-        measures = (
-            ("amount", limit.max_minor, spent_minor, reserved_minor, amount_minor),
-            ("count", limit.max_count, spent_count, reserved_count, 1),
-        )
-        for limited, maximum, spent, reserved, required in measures:
+        sums = (limit.max_minor, spent_minor, reserved_minor, amount_minor, before.freeing_sum_at)
+        counts = (limit.max_count, spent_count, reserved_count, 1, before.freeing_count_at)
+        for limited, measure in (("amount", sums), ("count", counts)):
+            maximum, spent, reserved, required, freeing_at = measure
             if maximum is not None and spent + required > maximum:
                 return LimitExceeded(
                     user_id=account.user_id,
@@ -120,16 +119,16 @@ def limit_exceeded(books: Books, account: Account, amount_minor: int) -> Refusal
                     limit=maximum,
                     remaining=max(0, maximum - spent),
                     required=required,
-                    reset_time=window_reset(limit.window, books.now, _spent_since(before, account))
+                    reset_time=_reset_time(books, account, limit.window, freeing_at)
                     if reserved + required <= maximum  # else no waiting helps
                     else "",
                 )
     return None
 
 
-def _spent_since(before: Outflow, account: Account) -> Outflow:
-    """Return an outflow with a spending after it: where none is stored, it is in this batch."""
-    return before if before.next_at is not None else before._replace(next_at=account.updated_at)
+def _reset_time(books: Books, account: Account, window: str, freeing_at: int | None) -> str:
+    """Tell when room begins to come back: what frees it is in this batch if it is not stored."""
+    return window_reset(window, books.now, account.updated_at if freeing_at is None else freeing_at)
 
 
 def funds_short(account: Account, amount_minor: int) -> Refusal | None:

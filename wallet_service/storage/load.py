@@ -1,10 +1,10 @@
 """Load what a batch decides on: its accounts, locked, and all that its commands name."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, tuple_
+from sqlalchemy import Column, Connection, bindparam, select, tuple_
 
 from wallet_service.ledger.books import Account, Books, Entry, Hold, Outcome, Rules, Transaction
 from wallet_service.ledger.commands import (
@@ -30,6 +30,8 @@ from wallet_service.storage.moments import (
 )
 from wallet_service.storage.schema import entries, holds, reversals
 
+_Limited = tuple[AccountKey, SpendingLimit]
+
 _LINES = select(entries).where(
     tuple_(entries.c.user_id, entries.c.currency_code, entries.c.sequence).in_(
         bindparam("lines", expanding=True)
@@ -54,8 +56,11 @@ def load_books(
     Lock and load everything some commands need, inside the batch's database transaction.
 
     The batch's time is read from the clock (microseconds since 1970) once the accounts are locked.
-    What is not locked itself (recorded requests, holds, originals) is read in statements of its own
+    What is not locked itself (holds, originals, recorded requests) is read in statements of its own
     after the locks on the accounts it belongs to: they see what the locks' last owner committed.
+    Recorded requests are looked for only where the locking statement saw one, by a snapshot older
+    than its locks: one that was recorded meanwhile meets its primary key when it is written again,
+    and the batch is run again (docs/decisions/0021).
     With `skip_busy` accounts that others hold locked are noted instead of waited for.
     """
     hold_ids = {command.hold_id for command in commands if isinstance(command, HoldCommand)}
@@ -92,9 +97,7 @@ def load_books(
         outcomes=outcomes,
         holds=holds_by_id,
         reversed_minor=_reversed_minor(connection, original_ids),
-        outflows=_outflows(
-            database, connection, _limited_windows(accounts.values(), commands), now
-        ),
+        outflows=_outflows(database, connection, accounts, _limits(accounts, commands), now=now),
     )
 
 
@@ -147,43 +150,71 @@ def _reversed_minor(connection: Connection, original_ids: set[str]) -> dict[str,
     return {row.transaction_id: row.reversed_minor for row in rows}
 
 
-def _limited_windows(
-    accounts: Iterable[Account], commands: Iterable[Command]
-) -> set[tuple[AccountKey, str]]:
-    """Name the windows in which spenders are limited, or will be once a command is carried out."""
+def _limits(accounts: Mapping[AccountKey, Account], commands: Iterable[Command]) -> set[_Limited]:
+    """Name the limits that spenders have in a window, or will once a command is carried out."""
     spenders = {getattr(command, "source", None) for command in commands}
-    limits = [(account.key, limit) for account in accounts for limit in account.limits]
+    limits = [(key, limit) for key, account in accounts.items() for limit in account.limits]
     for command in commands:
         if isinstance(command, UpdateAccount):
             limits += [(command.target, limit) for limit in command.limits or ()]
     return {
-        (key, limit.window)
+        (key, limit)
         for key, limit in limits
         if key in spenders and limit.window != Window.TRANSACTION
     }
 
 
 def _outflows(
-    database: Database, connection: Connection, windows: Iterable[tuple[AccountKey, str]], now: int
-) -> dict[tuple[AccountKey, str], Outflow]:
-    """Find what had left each limited account before its windows began."""
-    starts = {(key, window): Moment(key, window_start(window, now)) for key, window in windows}
-    last_entries = find_last_entries(database, connection, list(set(starts.values())))
-    outlays = {}
+    database: Database,
+    connection: Connection,
+    accounts: Mapping[AccountKey, Account],
+    limits: Iterable[_Limited],
+    *,
+    now: int,
+) -> dict[_Limited, Outflow]:
+    """
+    Find what had left each limited account before its windows began, and what frees room in them.
+
+    There is room again once a window begins behind all but what the maximum has room for beside
+    the holds. What the batch itself spends or gives back is not foreseen.
+    """
+    starts = {name: Moment(name[0], window_start(name[1].window, now)) for name in limits}
+    last_entries = find_last_entries(database, connection, set(starts.values()))
+    outflows: dict[_Limited, Outflow] = {}
+    sums: dict[_Limited, Outlay] = {}
+    counts: dict[_Limited, Outlay] = {}
     for name, moment in starts.items():
+        key, limit = name
         before = last_entries.get(moment)
-        outlays[name] = Outlay(
-            moment.key,
-            before.outflow_minor if before else 0,
-            after_sequence=before.sequence if before else 0,
+        outflow = Outflow(before.outflow_minor, before.outflow_count) if before else Outflow()
+        sequence = before.sequence if before else 0
+        account = accounts.get(key) or Account(*key)
+        if limit.max_minor is not None:
+            kept = account.outflow_minor - max(0, limit.max_minor - account.held_minor)
+            sums[name] = Outlay(key, max(outflow.minor, kept), sequence)
+        if limit.max_count is not None:
+            kept = account.outflow_count - max(0, limit.max_count - account.open_holds)
+            counts[name] = Outlay(key, max(outflow.debits, kept), sequence)
+        outflows[name] = outflow
+    sum_times = _times_after(database, connection, sums, entries.c.outflow_minor)
+    count_times = _times_after(database, connection, counts, entries.c.outflow_count)
+    return {
+        name: outflow._replace(
+            freeing_sum_at=sum_times.get(name), freeing_count_at=count_times.get(name)
         )
-    next_spending = find_next_spending(database, connection, list(set(outlays.values())))
-    outflows = {}
-    for name, outlay in outlays.items():
-        before = last_entries.get(starts[name])
-        debits = before.outflow_count if before else 0
-        outflows[name] = Outflow(outlay.outflow_minor, debits, next_spending.get(outlay))
-    return outflows
+        for name, outflow in outflows.items()
+    }
+
+
+def _times_after(
+    database: Database,
+    connection: Connection,
+    outlays: Mapping[_Limited, Outlay],
+    along: Column[int],
+) -> dict[_Limited, int | None]:
+    """Find by name when more than some figure had left an account."""
+    found = find_next_spending(database, connection, set(outlays.values()), along)
+    return {name: found.get(outlay) for name, outlay in outlays.items()}
 
 
 def load_outcomes(

@@ -5,7 +5,7 @@ Times never decrease along an account, so some twenty look-ups in the primary ke
 among a million entries: no second index to keep, nothing to sum.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -40,10 +40,10 @@ class Moment(NamedTuple):
 
 
 class Outlay(NamedTuple):
-    """A figure of what had left an account, in minor units, up to one of its entries."""
+    """A figure of what had left an account, in minor units or debits, up to one of its entries."""
 
     key: AccountKey
-    outflow_minor: int
+    figure: int
     after_sequence: int
 
 
@@ -65,7 +65,7 @@ _MARK_COLUMNS = (
 
 
 def find_last_entries(
-    database: Database, connection: Connection, moments: Sequence[Moment]
+    database: Database, connection: Connection, moments: Collection[Moment]
 ) -> dict[Moment, Entry | None]:
     """
     Find the last entry made before each of some moments.
@@ -94,26 +94,37 @@ def _last_entries(dialect: Dialect) -> Select[Any]:
 
 
 def find_next_spending(
-    database: Database, connection: Connection, outlays: Sequence[Outlay]
+    database: Database, connection: Connection, outlays: Collection[Outlay], along: Column[int]
 ) -> dict[Outlay, int | None]:
     """
     Find an entry by which more than each of some figures had left an account, and when it was made.
+
+    Args:
+        database: Where to look.
+
+        connection: In whose transaction.
+
+        outlays: The figures.
+
+        along: The column they are of: `outflow_minor` or `outflow_count`.
 
     Returns:
         The first such entry's time where nothing was given back meanwhile; None: there is none.
     """
     if not outlays:
         return {}
-    marks = [_Mark(*each.key, each.outflow_minor, each.after_sequence) for each in outlays]
-    rows = connection.execute(_next_spending(database.dialect), _as_parameter(marks))
+    marks = [_Mark(*each.key, each.figure, each.after_sequence) for each in outlays]
+    statement = _next_spending(database.dialect, along)
     return {
-        Outlay(AccountKey(user_id, code), outflow_minor, after_sequence): time
-        for user_id, code, outflow_minor, after_sequence, time in rows
+        Outlay(AccountKey(user_id, code), figure, after_sequence): time
+        for user_id, code, figure, after_sequence, time in connection.execute(
+            statement, _as_parameter(marks)
+        )
     }
 
 
-def _next_spending(dialect: Dialect) -> Select[Any]:
-    found = _bisection(dialect, entries.c.outflow_minor, includes_mark=True)
+def _next_spending(dialect: Dialect, along: Column[int]) -> Select[Any]:
+    found = _bisection(dialect, along, includes_mark=True)
     return (
         select(
             found.c.user_id,

@@ -1,4 +1,8 @@
-"""Reading statements, each seeing the last commit; none locks or sums, every list is bounded."""
+"""
+Reading statements, each seeing the last commit; none locks or sums.
+
+What a list returns is bounded; the rows that a filter passes over to find it are not.
+"""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
