@@ -1,5 +1,6 @@
 """Histories by filter and by moment, against a plain filter of the whole history."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -288,17 +289,46 @@ def test_a_balance_is_told_for_every_time(history: History) -> None:
         before = after
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(0, (0, 0)), (253_402_300_799, (6, 3))], ids=["1970", "9999"]
-)
-def test_a_balance_of_the_far_past_or_future_is_the_first_or_last(
-    database_url: str, alice_raw: Caller, seconds: int, expected: tuple[int, int]
+def seconds_from_now(seconds: int) -> Timestamp:
+    moment = Timestamp()
+    moment.FromMicroseconds(time.time_ns() // 1000 + seconds * 1_000_000)
+    return moment
+
+
+def test_a_balance_of_the_far_past_or_of_now_is_the_first_or_last(
+    database_url: str, alice_raw: Caller
 ) -> None:
     deposit_many(database_url, "alice", 3)
 
-    assert balance_at(alice_raw, as_of_time=Timestamp(seconds=seconds)) == expected
+    assert balance_at(alice_raw, as_of_time=Timestamp(seconds=0)) == (0, 0)
+    assert balance_at(alice_raw, as_of_time=seconds_from_now(0)) == (6, 3)
+
+
+def test_a_moment_may_be_ahead_as_far_as_clocks_are(database_url: str, alice_raw: Caller) -> None:
+    deposit_many(database_url, "alice", 3)
+    moment = seconds_from_now(5)
+
+    balance = alice_raw.send(GetBalanceRequest(as_of_time=moment)).response.balance
+
+    assert (balance.posted.minor_units, balance.as_of) == (6, moment)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [seconds_from_now(24 * 3600), Timestamp(seconds=253_402_300_799)],
+    ids=["tomorrow", "9999"],
+)
+def test_a_balance_of_the_future_is_not_told(
+    database_url: str, alice_raw: Caller, moment: Timestamp
+) -> None:
+    deposit_many(database_url, "alice", 3)
+
+    answer = alice_raw.send(GetBalanceRequest(as_of_time=moment))
+
+    assert answer.outcome == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
+    assert answer.fields == ["as_of_time"]
 
 
 def test_a_never_opened_account_was_always_at_zero(alice_raw: Caller) -> None:
-    assert balance_at(alice_raw, as_of_time=Timestamp(seconds=2_000_000_000)) == (0, 0)
+    assert balance_at(alice_raw, as_of_time=seconds_from_now(0)) == (0, 0)
     assert balance_at(alice_raw, as_of_sequence=0) == (0, 0)

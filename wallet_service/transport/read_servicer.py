@@ -1,5 +1,7 @@
 """The methods that only look: decode, read, encode."""
 
+import time
+
 import grpc
 from wallet_client.v1 import types_pb2
 from wallet_client.v1.wallet_service_pb2 import (
@@ -44,6 +46,9 @@ from wallet_service.transport.listing import (
 )
 from wallet_service.transport.page_token import Part, make_page_token, read_page_token
 from wallet_service.transport.validation import Validation
+
+#: How far a client's clock may be ahead, in microseconds: as far as that of a token's issuer.
+_CLOCK_AHEAD_US = 10 * 1_000_000
 
 
 class WalletReads(WalletServiceServicer):
@@ -94,6 +99,9 @@ class WalletReads(WalletServiceServicer):
     def _balance_at_time(self, request: GetBalanceRequest, key: AccountKey) -> types_pb2.Balance:
         validation = Validation()
         at_us = time_us(validation, "as_of_time", request.as_of_time, is_bound=False)
+        validation.finish()
+        latest_us = time.time_ns() // 1000 + _CLOCK_AHEAD_US
+        validation.require("as_of_time", "is in the future", holds=at_us <= latest_us)
         validation.finish()
         line = read_entry_at(self._database, key, at_us)
         return encode.balance_at(key, line, time_us=at_us)

@@ -1108,7 +1108,11 @@ class GetBalanceRequest(message.Message):
     """As it was after this entry; 0 is before the first."""
     @builtins.property
     def as_of_time(self) -> timestamp_pb2.Timestamp:
-        """As it was at this time: the last entry recorded at or before it."""
+        """As it was at this time: the last entry recorded at or before it. A moment
+        of the last seconds may still receive what is being committed; one of the
+        future is VALIDATION_FAILED, but for the 10 seconds that a client's clock
+        may be ahead.
+        """
 
     def __init__(
         self,
