@@ -151,6 +151,24 @@ def test_accounts_are_listed_once_by_user_and_currency(people: People, page_size
         assert keys_of(accounts(people, page_size=page_size, **fields)) == expected, fields
 
 
+@pytest.mark.parametrize("wanted", [{"currency_code": "USD"}, {"states": ["ACCOUNT_STATE_FROZEN"]}])
+def test_accounts_that_fit_a_filter_are_all_found_behind_many_that_do_not(
+    people: People, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, object]
+) -> None:
+    for number in range(6):
+        people.bank.send(OpenAccountRequest(user_id=f"user-{number}", request_id=str(number)))
+    people.bank.send(OpenAccountRequest(user_id="zoe", currency_code="USD", request_id="zoe's"))
+    update(people, "zoe", currency_code="USD", state="ACCOUNT_STATE_FROZEN")
+    monkeypatch.setattr("wallet_service.storage.pages.SCAN_ROWS_MAX", 3)
+
+    first = people.bank.send(ListAccountsRequest(**wanted)).response
+
+    assert list(first.accounts) == []
+    assert first.next_page_token
+    assert keys_of(accounts(people, **wanted)) == [("zoe", "USD")]
+    assert len(accounts(people, page_size=2)) == 9
+
+
 @pytest.mark.parametrize("other", [{"user_id": "bob"}, {"currency_code": "RUB"}, {"states": [1]}])
 def test_a_page_token_of_accounts_belongs_to_its_filter(
     people: People, other: dict[str, object]

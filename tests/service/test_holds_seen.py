@@ -3,6 +3,7 @@
 import pytest
 from harness.calls import Answer, Caller
 from harness.people import People, hold_of, money_of
+from wallet_client import Wallet
 from wallet_client.v1.types_pb2 import (
     HOLD_STATE_ACTIVE,
     HOLD_STATE_CAPTURED,
@@ -88,3 +89,21 @@ def test_holds_are_listed_by_state(people: People) -> None:
     assert by_state == {HOLD_STATE_ACTIVE: [3], HOLD_STATE_CAPTURED: [1], HOLD_STATE_VOIDED: [2]}
     stolen = ListHoldsRequest(page_token=page.next_page_token, states=[HOLD_STATE_ACTIVE])
     assert people.alice.send(stolen).outcome == ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID")
+
+
+def test_holds_in_a_state_are_all_found_behind_many_that_are_not(
+    people: People, alice: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wallet_service.storage.pages.SCAN_ROWS_MAX", 3)
+    made = [hold_of(people.alice, number) for number in range(1, 10)]
+    for hold in made[1:]:
+        void(people.alice, hold.hold_id, request_id=hold.hold_id)
+
+    first = people.alice.send(ListHoldsRequest(states=[HOLD_STATE_ACTIVE])).response
+
+    assert list(first.holds) == []
+    assert first.next_page_token
+    assert list(alice.holds(states=[HOLD_STATE_ACTIVE])) == made[:1]
+    assert len(list(alice.holds(states=[HOLD_STATE_VOIDED], page_size=2))) == 8
+    assert list(alice.holds(states=[HOLD_STATE_CAPTURED])) == []
+    assert len(people.alice.send(ListHoldsRequest()).response.holds) == 9

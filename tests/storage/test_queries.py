@@ -1,13 +1,14 @@
 """What is asked often is found by key, not by scanning or sorting, as PostgreSQL's plans tell."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from harness.books import ALICE
+from harness.books import ALICE, BOB
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
 from sqlalchemy import event
 
+from wallet_service.ledger.books import Account
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.dialect import Limits
 from wallet_service.storage.history import (
@@ -17,20 +18,20 @@ from wallet_service.storage.history import (
     read_lines_after,
     read_page,
 )
-from wallet_service.storage.queries import (
-    BEFORE_ALL_HOLDS,
-    read_due_holds,
-    read_holds,
-    read_sequences,
-)
+from wallet_service.storage.pages import Page, read_account_changes, read_account_page, read_holds
+from wallet_service.storage.queries import BEFORE_ALL_HOLDS, read_due_holds, read_sequences
 
 LINES = 1_200_000
 PAGE = 3
 PAGES = LINES // PAGE
 OTHERS = 5000
 HOLDS = 20_000
+MANY_HOLDS = 200_000
+MANY_ACCOUNTS = 50_000
+CHANGES = 20_000
 _ID = "('00000000-0000-8000-8000-' || lpad(number::text, 12, '0'))::uuid"
-#: Alice's long history, two entries to a moment; many other accounts; holds, few of them open.
+#: Alice's long history, two entries to a moment; many other accounts; holds, few of them open, and
+#: Bob's many, two to a moment; what operators changed on Bob's account.
 _FILL = (
     f"""
     INSERT INTO transactions (transaction_id, caller, request_id, kind, state, source_user_id,
@@ -60,6 +61,24 @@ _FILL = (
     SELECT {_ID}, 'user-' || mod(number, {OTHERS}), 'RUB', 1, 0,
         CASE WHEN mod(number, 100) = 0 THEN 'ACTIVE' ELSE 'VOIDED' END, number, number, number, ''
     FROM generate_series(1, {HOLDS}) AS number
+    """,
+    f"""
+    INSERT INTO accounts (user_id, currency_code, posted_minor, held_minor, min_balance_minor,
+        sequence, head_hash, state, created_at, updated_at)
+    SELECT 'many-' || lpad(number::text, 6, '0'), 'RUB', 0, 0, 0, 0, '', 'ACTIVE', 1, 1
+    FROM generate_series(1, {MANY_ACCOUNTS}) AS number
+    """,
+    f"""
+    INSERT INTO holds (hold_id, user_id, currency_code, amount_minor, captured_minor, state,
+        created_at, updated_at, description)
+    SELECT {_ID}, 'bob', 'RUB', 1, 0, 'VOIDED', number / 2, number, ''
+    FROM generate_series({HOLDS + 1}, {HOLDS + MANY_HOLDS}) AS number
+    """,
+    f"""
+    INSERT INTO transactions (transaction_id, caller, request_id, kind, state, target_user_id,
+        currency_code, amount_minor, description, created_at)
+    SELECT {_ID}, 'olga', number::text, 'UPDATE_ACCOUNT', 'POSTED', 'bob', 'RUB', 0, '', number / 2
+    FROM generate_series({LINES + 1}, {LINES + CHANGES}) AS number
     """,
     "ANALYZE",
 )
@@ -117,7 +136,10 @@ def _assert_found_by(steps: Steps, *indexes: str, sorts_ties: bool = False) -> N
 
 
 def _rows_max(steps: Steps) -> float:
-    return max(step["Actual Rows"] * step["Actual Loops"] for step in steps)
+    return max(
+        (step["Actual Rows"] + step.get("Rows Removed by Filter", 0)) * step["Actual Loops"]
+        for step in steps
+    )
 
 
 def _sequences(page: Any) -> list[int]:
@@ -211,12 +233,119 @@ def test_due_holds_are_found_by_an_index_of_open_ones(busy: Database, now: int, 
     assert _rows_max(steps) <= 51
 
 
+def _numbers(holds_or_changes: Iterable[Any]) -> list[int]:
+    """Tell by what number in the filling a row was made, from the id that comes first in it."""
+    return [int(row[0][-12:]) for row in holds_or_changes]
+
+
+def _page_of(first: int) -> list[int]:
+    return list(range(first, first - PAGE, -1))
+
+
 def test_an_accounts_holds_are_found_by_an_index(busy: Database) -> None:
     key = ALICE._replace(user_id="user-7")
 
-    found, steps = _explained(
-        busy, lambda: read_holds(busy, key, states=(), after=None, row_limit=PAGE)
+    page, steps = _explained(
+        busy, lambda: read_holds(busy, key, states=(), after=None, page_size=PAGE)
     )
 
-    assert [hold.created_at for hold in found] == [15_007, 10_007, 5007]
+    assert [hold.created_at for hold in page.rows] == [15_007, 10_007, 5007]
     _assert_found_by(steps, "holds_of_account")
+
+
+@pytest.mark.parametrize("skipped", [0, PAGE, MANY_HOLDS // 2, MANY_HOLDS - PAGE])
+def test_any_page_of_holds_touches_no_more_rows_than_it_has(busy: Database, skipped: int) -> None:
+    first = HOLDS + MANY_HOLDS - skipped
+    after = ((first + 1) // 2, _id_of(first + 1)) if skipped else None
+
+    page, steps = _explained(
+        busy, lambda: read_holds(busy, BOB, states=(), after=after, page_size=PAGE)
+    )
+
+    assert _numbers(page.rows) == _page_of(first)
+    assert (page.next_after is None) == (skipped == MANY_HOLDS - PAGE)
+    _assert_found_by(steps, "holds_of_account")
+    assert _rows_max(steps) <= PAGE + 1
+
+
+@pytest.mark.parametrize("skipped", [0, CHANGES // 2])
+def test_any_page_of_an_accounts_changes_touches_no_more_rows_than_it_has(
+    busy: Database, skipped: int
+) -> None:
+    first = LINES + CHANGES - skipped
+    after = ((first + 1) // 2, _id_of(first + 1)) if skipped else None
+
+    page, steps = _explained(
+        busy, lambda: read_account_changes(busy, BOB, after=after, page_size=PAGE)
+    )
+
+    assert _numbers(page.rows) == _page_of(first)
+    _assert_found_by(steps, "transactions_of_operators")
+    assert _rows_max(steps) <= PAGE + 1
+
+
+@pytest.mark.parametrize("number", [0, MANY_ACCOUNTS // 2, MANY_ACCOUNTS - PAGE])
+def test_any_page_of_accounts_touches_no_more_rows_than_it_has(busy: Database, number: int) -> None:
+    page, steps = _explained(
+        busy,
+        lambda: _accounts(busy, after=(f"many-{number:06}", "RUB"), states=(), page_size=PAGE),
+    )
+
+    assert [each.user_id for each in page.rows] == [
+        f"many-{number + offset:06}" for offset in range(1, PAGE + 1)
+    ]
+    _assert_found_by(steps, "accounts_pkey")
+    assert _rows_max(steps) <= PAGE + 1
+
+
+@pytest.mark.parametrize("skipped", [0, MANY_HOLDS // 2])
+def test_a_state_that_no_hold_is_in_looks_at_a_bounded_number_of_holds(
+    busy: Database, skipped: int
+) -> None:
+    first = HOLDS + MANY_HOLDS - skipped
+    after = ((first + 1) // 2, _id_of(first + 1)) if skipped else None
+
+    page, steps = _explained(
+        busy, lambda: read_holds(busy, BOB, states=["ACTIVE"], after=after, page_size=PAGE)
+    )
+
+    last = first - SCAN_ROWS_MAX + 1
+    assert page == ([], (last // 2, _id_of(last)))
+    _assert_found_by(steps, "holds_of_account")
+    assert _rows_max(steps) <= SCAN_ROWS_MAX
+
+
+@pytest.mark.parametrize("wanted", [{"states": ["FROZEN"]}, {"currency_code": "USD"}], ids=str)
+def test_a_filter_that_no_account_fits_looks_at_a_bounded_number_of_accounts(
+    busy: Database, wanted: dict[str, Any]
+) -> None:
+    page, steps = _explained(
+        busy, lambda: _accounts(busy, after=("many-000100", "RUB"), page_size=PAGE, **wanted)
+    )
+
+    assert page == ([], (f"many-{100 + SCAN_ROWS_MAX:06}", "RUB"))
+    _assert_found_by(steps, "accounts_pkey")
+    assert _rows_max(steps) <= SCAN_ROWS_MAX
+
+
+@pytest.mark.parametrize("wanted", [["VOIDED"], ["VOIDED", "ACTIVE"]], ids=str)
+def test_a_filtered_page_that_fills_soon_looks_at_no_more_rows(
+    busy: Database, wanted: list[str]
+) -> None:
+    page, steps = _explained(
+        busy, lambda: read_holds(busy, BOB, states=wanted, after=None, page_size=PAGE)
+    )
+
+    assert _numbers(page.rows) == _page_of(HOLDS + MANY_HOLDS)
+    _assert_found_by(steps, "holds_of_account")
+    assert _rows_max(steps) <= PAGE + 1
+
+
+def _id_of(number: int) -> str:
+    return f"00000000-0000-8000-8000-{number:012}"
+
+
+def _accounts(busy: Database, **options: Any) -> Page[Account]:
+    """Read one page of everybody's accounts."""
+    everybody: dict[str, Any] = {"user_id": None, "currency_code": None, "states": ()}
+    return read_account_page(busy, **{**everybody, **options})

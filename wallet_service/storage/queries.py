@@ -1,21 +1,17 @@
-"""
-Reading statements, each seeing the last commit; none locks or sums.
-
-What a list returns is bounded; the rows that a filter passes over to find it are not.
-"""
+"""Reading statements, each seeing the last commit; none locks or sums, every list is bounded."""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_, select, tuple_
+from sqlalchemy import bindparam, literal_column, select, tuple_
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.ledger.books import Account, Hold, Outcome, Transaction
+from wallet_service.ledger.books import Account, Hold, Outcome
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.storage.database import Database
-from wallet_service.storage.load import account_of, hold_of, load_outcomes, transaction_of
-from wallet_service.storage.schema import CHANGES_ACCOUNT, accounts, holds, transactions
+from wallet_service.storage.load import account_of, hold_of, load_outcomes
+from wallet_service.storage.schema import accounts, holds
 
 #: A time and an id that come before those of any hold.
 BEFORE_ALL_HOLDS = (0, str(UUID(int=0)))
@@ -90,81 +86,6 @@ def read_sequences(database: Database, keys: Collection[AccountKey]) -> dict[Acc
         return {}
     rows = database.read(lambda look: look.execute(_SEQUENCES, {"keys": list(keys)}).all())
     return {AccountKey(user_id, code): sequence for user_id, code, sequence in rows}
-
-
-def read_holds(
-    database: Database,
-    key: AccountKey,
-    *,
-    states: Sequence[str],
-    after: tuple[int, str] | None,
-    row_limit: int,
-) -> list[Hold]:
-    """Return some of an account's holds, newest first, from after (created_at, hold_id)."""
-    statement = (
-        select(holds)
-        .where(holds.c.user_id == key.user_id, holds.c.currency_code == key.currency_code)
-        .order_by(holds.c.created_at.desc(), holds.c.hold_id.desc())
-        .limit(row_limit)
-    )
-    if states:
-        statement = statement.where(holds.c.state.in_(states))
-    if after:
-        statement = statement.where(_is_before(holds.c.created_at, holds.c.hold_id, after))
-    return [hold_of(row) for row in database.read(lambda look: look.execute(statement).all())]
-
-
-def read_account_page(
-    database: Database,
-    *,
-    user_id: str | None,
-    currency_code: str | None,
-    states: Sequence[str],
-    after: AccountKey | None,
-    row_limit: int,
-) -> list[Account]:
-    """Return some accounts in the order of their keys, from after a key."""
-    statement = (
-        select(accounts).order_by(accounts.c.user_id, accounts.c.currency_code).limit(row_limit)
-    )
-    if user_id is not None:
-        statement = statement.where(accounts.c.user_id == user_id)
-    if currency_code is not None:
-        statement = statement.where(accounts.c.currency_code == currency_code)
-    if states:
-        statement = statement.where(accounts.c.state.in_(states))
-    if after:
-        key = tuple_(accounts.c.user_id, accounts.c.currency_code)
-        statement = statement.where(key > tuple_(*after))
-    return [account_of(row) for row in database.read(lambda look: look.execute(statement).all())]
-
-
-def read_account_changes(
-    database: Database, key: AccountKey, *, after: tuple[int, str] | None, row_limit: int
-) -> list[Transaction]:
-    """Return some of an account's openings and changes, newest first."""
-    statement = (
-        select(transactions)
-        .where(
-            CHANGES_ACCOUNT,
-            transactions.c.target_user_id == key.user_id,
-            transactions.c.currency_code == key.currency_code,
-            transactions.c.state == literal_column("'POSTED'"),
-        )
-        .order_by(transactions.c.created_at.desc(), transactions.c.transaction_id.desc())
-        .limit(row_limit)
-    )
-    if after:
-        before = _is_before(transactions.c.created_at, transactions.c.transaction_id, after)
-        statement = statement.where(before)
-    rows = database.read(lambda look: look.execute(statement).all())
-    return [transaction_of(row) for row in rows]
-
-
-def _is_before(
-    time: ColumnElement[int], name: ColumnElement[str], after: tuple[int, str]
-) -> ColumnElement[bool]:
-    return or_(time < after[0], and_(time == after[0], name < after[1]))
 
 
 def ping(database: Database) -> None:

@@ -29,16 +29,13 @@ from wallet_service.ledger.errors import (
     Overloaded,
 )
 from wallet_service.storage.database import Database
-from wallet_service.storage.queries import (
-    read_account,
-    read_account_changes,
-    read_account_page,
-)
+from wallet_service.storage.pages import read_account_changes, read_account_page
+from wallet_service.storage.queries import read_account
 from wallet_service.transport import encode
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import current_call
 from wallet_service.transport.listing import listing_of, page_of, page_size_of
-from wallet_service.transport.page_token import Part, make_page_token, read_page_token
+from wallet_service.transport.page_token import Part, read_page_token
 from wallet_service.transport.validation import Validation
 from wallet_service.transport.writes import carry_out
 
@@ -111,20 +108,15 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         validation.finish()
         listing = listing_of(request, request.user_id, request.currency_code)
         after = read_page_token(request.page_token, listing, Part.NAME, Part.NAME)
-        accounts = read_account_page(
+        page = read_account_page(
             self._database,
             user_id=request.user_id or None,
             currency_code=request.currency_code or None,
             states=[name.removeprefix("ACCOUNT_STATE_") for name in states],
-            after=AccountKey(*after) if after else None,
-            row_limit=page_size + 1,
+            after=after,
+            page_size=page_size,
         )
-        messages, token = page_of(
-            accounts,
-            page_size,
-            encode.account,
-            lambda account: make_page_token(tuple(account.key), listing),
-        )
+        messages, token = page_of(page, listing, encode.account, lambda account: tuple(account.key))
         return ListAccountsResponse(accounts=messages, next_page_token=token)
 
     def ListAccountChanges(
@@ -135,17 +127,12 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         key = self._decoder.any_account(request, current_call().caller)
         listing = listing_of(request, *key)
         after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)
-        records = read_account_changes(
-            self._database,
-            key,
-            after=(after[0], after[1]) if after else None,
-            row_limit=page_size + 1,
-        )
+        page = read_account_changes(self._database, key, after=after, page_size=page_size)
         messages, token = page_of(
-            records,
-            page_size,
+            page,
+            listing,
             encode.account_change,
-            lambda record: make_page_token((record.created_at, record.transaction_id), listing),
+            lambda record: (record.created_at, record.transaction_id),
         )
         return ListAccountChangesResponse(changes=messages, next_page_token=token)
 

@@ -1,6 +1,6 @@
 """Listing requests: page sizes, filters, and the text that ties a page token to its listing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -8,7 +8,9 @@ from wallet_client.v1 import types_pb2
 from wallet_client.v1.wallet_service_pb2 import ListTransactionsRequest
 
 from wallet_service.storage.history import LineFilter
+from wallet_service.storage.pages import Page, Position
 from wallet_service.transport.fields import time_us
+from wallet_service.transport.page_token import make_page_token
 from wallet_service.transport.validation import Validation
 
 PAGE_SIZE_DEFAULT = 50
@@ -46,36 +48,38 @@ def listing_of(request: Message, *key: str) -> str:
 
 
 def page_of(
-    rows: Sequence[_Row],
-    page_size: int,
+    page: Page[_Row],
+    listing: str,
     encode: Callable[[_Row], _Message],
-    token_after: Callable[[_Row], str],
+    position_of: Callable[[_Row], Position],
 ) -> tuple[list[_Message], str]:
     """
     Encode one page.
 
     Args:
-        rows: What was read: where there are more than a page may have, one more.
+        page: What was read; it also ends where it would be too large to be sent.
 
-        page_size: Rows that it may have; it also ends where it would be too large to be sent.
+        listing: All parameters that the pages of one listing share, as text.
 
         encode: Makes a row's message.
 
-        token_after: Makes the token of what follows a row.
+        position_of: Tells a row's key.
 
     Returns:
         The messages, and the token of the next page; empty: there is none.
     """
     messages = []
     size = 0
-    for row in rows[:page_size]:
+    for row in page.rows:
         message = encode(row)
         messages.append(message)
         size += message.ByteSize()
         if size > PAGE_BYTES_MAX:
             break
-    has_more = len(messages) < len(rows)
-    return messages, token_after(rows[len(messages) - 1]) if has_more else ""
+    next_after = page.next_after
+    if len(messages) < len(page.rows):
+        next_after = position_of(page.rows[len(messages) - 1])
+    return messages, make_page_token(next_after, listing) if next_after else ""
 
 
 def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> LineFilter:

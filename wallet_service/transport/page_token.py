@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from wallet_service.ledger.errors import PageTokenInvalid
+from wallet_service.storage.pages import Position
 from wallet_service.transport.validation import is_id, is_user_id
 
 _VERSION = b"\x01"
@@ -29,16 +30,12 @@ class Part(Enum):
     ID = "id"
 
 
-#: The key of a row.
-Position = tuple[Any, ...]
-
-
 def make_page_token(position: Position, listing: str) -> str:
     """
     Name the page after a position.
 
     Args:
-        position: The key of the last row on the page before.
+        position: The key of the last row that the page before has, or looked at.
 
         listing: All parameters that the pages of one listing share, as text.
     """

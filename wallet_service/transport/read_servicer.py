@@ -26,12 +26,8 @@ from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import HoldNotFound, TransactionNotFound
 from wallet_service.storage.database import Database
 from wallet_service.storage.history import read_entry, read_entry_at, read_page
-from wallet_service.storage.queries import (
-    read_accounts,
-    read_hold,
-    read_holds,
-    read_outcome,
-)
+from wallet_service.storage.pages import read_holds
+from wallet_service.storage.queries import read_accounts, read_hold, read_outcome
 from wallet_service.transport import encode
 from wallet_service.transport.auth import Caller
 from wallet_service.transport.decode import Decoder, hold_id_of, transaction_id_of, user_id_of
@@ -199,17 +195,14 @@ class WalletReads(WalletServiceServicer):
         validation.finish()
         listing = listing_of(request, *key)
         after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)
-        holds = read_holds(
+        page = read_holds(
             self._database,
             key,
             states=[name.removeprefix("HOLD_STATE_") for name in states],
-            after=(after[0], after[1]) if after else None,
-            row_limit=page_size + 1,
+            after=after,
+            page_size=page_size,
         )
         messages, token = page_of(
-            holds,
-            page_size,
-            encode.hold,
-            lambda hold: make_page_token((hold.created_at, hold.hold_id), listing),
+            page, listing, encode.hold, lambda hold: (hold.created_at, hold.hold_id)
         )
         return ListHoldsResponse(holds=messages, next_page_token=token)

@@ -212,7 +212,9 @@ class ListAccountsResponse(message.Message):
     """Names the next page; empty on the last."""
     @builtins.property
     def accounts(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Account]:
-        """Accounts by user id and currency code."""
+        """Accounts by user id and currency code. A page may hold fewer than asked
+        for, even none, where a filter leaves much out.
+        """
 
     def __init__(
         self,

@@ -990,7 +990,9 @@ class ListHoldsResponse(message.Message):
     """Names the next page; empty on the last."""
     @builtins.property
     def holds(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Hold]:
-        """Holds on this account, newest first."""
+        """Holds on this account, newest first. A page may hold fewer than asked for,
+        even none, where the states asked for leave much out.
+        """
 
     def __init__(
         self,
