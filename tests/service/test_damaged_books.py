@@ -5,7 +5,7 @@ from harness.calls import user, wait_until
 from harness.people import People, hold_now, hold_of, money_of, rub
 from sqlalchemy import text
 from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, HOLD_STATE_EXPIRED
-from wallet_client.v1.wallet_service_pb2 import DepositRequest, TransferRequest
+from wallet_client.v1.wallet_service_pb2 import DepositRequest, GetBalanceRequest, TransferRequest
 
 from wallet_service.storage.database import open_database
 
@@ -30,6 +30,23 @@ def test_a_line_that_is_there_already_is_data_loss(
     assert damaged.outcome == ("DATA_LOSS", "LEDGER_CORRUPT")
     assert paid.outcome == ("DATA_LOSS", "LEDGER_CORRUPT")
     assert "alice" not in damaged.message
+    assert other.code.name == "OK"
+    assert money_of(people, "bob", "carol") == [(500, 0), (9, 0)]
+
+
+def test_limits_that_are_none_are_data_loss(people: People, target: str, database_url: str) -> None:
+    database = open_database(database_url)
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE accounts SET limits = '[1]' WHERE user_id = 'alice'"))
+    database.close()
+
+    damaged = people.alice.send(DepositRequest(amount=rub(7), request_id="second"))
+    read = people.alice.send(GetBalanceRequest())
+    with user(target, "carol") as carol:
+        other = carol.send(DepositRequest(amount=rub(9), request_id="first"))
+
+    assert damaged.outcome == ("DATA_LOSS", "LEDGER_CORRUPT")
+    assert read.outcome == ("DATA_LOSS", "LEDGER_CORRUPT")
     assert other.code.name == "OK"
     assert money_of(people, "bob", "carol") == [(500, 0), (9, 0)]
 

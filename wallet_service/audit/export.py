@@ -16,6 +16,7 @@ import orjson
 from wallet_service.audit.writing import csv_line, moment_of, sum_of, unit_of
 from wallet_service.ledger.books import EXTERNAL, State, Transaction
 from wallet_service.ledger.commands import MOVING_KINDS
+from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
     Snapshot,
     count_rows,
@@ -41,8 +42,12 @@ def export_ledger(database: Database, text_format: str, progress: Progress) -> I
         text_format: `jsonl`, `csv` or `beancount`.
 
         progress: Called now and then.
+
+    Raises:
+        LedgerCorrupt: What is stored cannot be read, or not be written.
     """
     with database.snapshot() as connection:
+        database.prove_values(connection)  # rather before something is written
         total = count_rows(connection).transactions
         write = {"jsonl": _jsonl, "csv": _csv, "beancount": _beancount}[text_format]
         yield from write(connection, _counted(connection, total, progress))
@@ -57,18 +62,35 @@ def _counted(connection: Snapshot, total: int, progress: Progress) -> Iterator[T
     progress(total, total)
 
 
+def _written(transaction: Transaction, write: Callable[[Transaction], str]) -> str:
+    try:
+        return write(transaction)
+    except (TypeError, ValueError, OverflowError) as error:
+        # Times beyond the calendar, numbers beyond JSON's: nothing that was recorded by a request.
+        row = f"transactions {transaction.transaction_id}"
+        raise LedgerCorrupt(row=row, problem=f"it cannot be written: {error}") from error
+
+
 def _jsonl(_connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:
     for transaction in transactions:
-        yield orjson.dumps(_record(transaction)).decode() + "\n"
+        yield _written(transaction, _json_line)
 
 
 def _csv(_connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:
     yield csv_line(_COLUMNS)
     for transaction in transactions:
-        values = _record(transaction).values()
-        yield csv_line(
-            [orjson.dumps(value).decode() if isinstance(value, dict) else value for value in values]
-        )
+        yield _written(transaction, _csv_line)
+
+
+def _json_line(transaction: Transaction) -> str:
+    return orjson.dumps(_record(transaction)).decode() + "\n"
+
+
+def _csv_line(transaction: Transaction) -> str:
+    values = _record(transaction).values()
+    return csv_line(
+        [orjson.dumps(value).decode() if isinstance(value, dict) else value for value in values]
+    )
 
 
 def _record(transaction: Transaction) -> dict[str, Any]:
@@ -87,7 +109,7 @@ def _beancount(connection: Snapshot, transactions: Iterator[Transaction]) -> Ite
         yield f"{_day(account.created_at)} open {name}:{account.currency_code}\n"
     for transaction in transactions:
         if transaction.state == State.POSTED and transaction.kind in MOVING_KINDS:
-            yield _beancount_transaction(transaction)
+            yield _written(transaction, _beancount_transaction)
     for account in accounts:
         amount = sum_of(-account.posted_minor, account.currency_code)
         name = f"{_beancount_account(account.user_id)}:{account.currency_code}"

@@ -8,6 +8,7 @@ import orjson
 from wallet_service.audit.statement import StatementRow
 from wallet_service.audit.writing import csv_line, moment_of, sum_of, unit_of
 from wallet_service.ledger.commands import AccountKey
+from wallet_service.ledger.errors import LedgerCorrupt
 
 _COLUMNS = ("sequence", "time", "kind", "counterparty", "description", "amount", "balance")
 _TABLE = (
@@ -52,7 +53,7 @@ def _record(key: AccountKey, row: StatementRow) -> dict[str, Any]:
     amount = None if row.amount_minor is None else sum_of(row.amount_minor, key.currency_code)
     return {
         "sequence": row.sequence,
-        "time": None if row.time is None else _time(row.time),
+        "time": None if row.time is None else _time(key, row.sequence, row.time),
         "kind": row.kind,
         "counterparty": row.counterparty,
         "description": row.description,
@@ -66,5 +67,10 @@ def _on_one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def _time(time_us: int) -> str:
-    return moment_of(time_us).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _time(key: AccountKey, sequence: int | None, time_us: int) -> str:
+    try:
+        moment = moment_of(time_us)
+    except (ValueError, OverflowError) as error:
+        row = f"entries {key.user_id}/{key.currency_code} #{sequence}"
+        raise LedgerCorrupt(row=row, problem=f"created_at {time_us} is beyond all years") from error
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -34,12 +34,17 @@ class StatementRow(NamedTuple):
     balance_minor: int
 
 
+#: Of a line's values, which are all there.
+_LINE_TYPES = (int, int, str, str, str, int, int)
+
+
 def stream_statement(database: Database, key: AccountKey, period: Period) -> Iterator[StatementRow]:
     """
     Read an account's statement as of one moment, oldest line first.
 
     Raises:
-        LedgerCorrupt: The lines do not lead from the opening to the closing balance.
+        LedgerCorrupt: The lines do not lead from the opening to the closing balance, or cannot be
+            read.
     """
     with database.snapshot() as connection:
         before, until = _ends(database, connection, key, period)
@@ -82,11 +87,11 @@ def _ends(
 def _row(key: AccountKey, line: StoredLine, balance_minor: int) -> StatementRow:
     entry, transaction = line
     if transaction is None or entry.balance_minor != balance_minor:
-        row = f"entries {key.user_id}/{key.currency_code} #{entry.sequence}"
-        raise LedgerCorrupt(row=row, problem="it does not follow from the line before")
+        name = f"entries {key.user_id}/{key.currency_code} #{entry.sequence}"
+        raise LedgerCorrupt(row=name, problem="it does not follow from the line before")
     parties = (transaction.source_user_id, transaction.target_user_id)
     others = [party for party in parties if party and party != key.user_id]
-    return StatementRow(
+    row = StatementRow(
         sequence=entry.sequence,
         time=entry.created_at,
         kind=transaction.kind,
@@ -95,6 +100,10 @@ def _row(key: AccountKey, line: StoredLine, balance_minor: int) -> StatementRow:
         amount_minor=entry.amount_minor,
         balance_minor=entry.balance_minor,
     )
+    # Also what only looks odd in print is damage, which the snapshot names.
+    if not all(map(isinstance, row, _LINE_TYPES)):
+        raise TypeError(row)
+    return row
 
 
 def parse_moment(text: str, *, is_end: bool) -> int:

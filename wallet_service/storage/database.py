@@ -186,9 +186,25 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """Lend a connection whose statements all see one moment; rows are streamed."""
+        """
+        Lend a connection whose statements all see one moment; rows are streamed.
+
+        Raises:
+            LedgerCorrupt: The block stumbled over a stored value that cannot be read.
+        """
         with self.reader.connect() as connection:
-            yield self.dialect.begin_snapshot(connection).execution_options(yield_per=1000)
+            snapshot = self.dialect.begin_snapshot(connection).execution_options(yield_per=1000)
+            try:
+                yield snapshot
+            except (TypeError, ValueError):
+                self.prove_values(snapshot)
+                raise
+
+    def prove_values(self, connection: Connection, *, ids_only: bool = False) -> None:
+        """Raise `LedgerCorrupt` for a value that is not stored as its column's type is."""
+        odd = self.dialect.find_odd_value(connection, ids_only=ids_only)
+        if odd:
+            raise LedgerCorrupt(row=odd.row, problem=odd.problem)
 
     def check_durability(self) -> None:
         """Raise `UnsafeDatabase` where a committed change could be lost."""

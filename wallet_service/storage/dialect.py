@@ -63,6 +63,13 @@ class Locked(NamedTuple):
     may_be_recorded: bool
 
 
+class OddValue(NamedTuple):
+    """A stored value that its column is not meant for: the row it is in, and what is wrong."""
+
+    row: str
+    problem: str
+
+
 class UnsafeDatabase(Exception):
     """The database could lose a change after it was answered, or would not take it."""
 
@@ -93,6 +100,10 @@ class Dialect(Protocol):
 
     def begin_snapshot(self, connection: Connection) -> Connection:
         """Make all that follows on a reading connection see one moment of the books."""
+        ...
+
+    def find_odd_value(self, connection: Connection, *, ids_only: bool = False) -> OddValue | None:
+        """Return a value that is not stored as its column's type is; None if there is none."""
         ...
 
     def lift_limits(self, connection: Connection) -> None:

@@ -19,6 +19,7 @@ from wallet_service.ledger.commands import (
     VoidHold,
     accounts_of,
 )
+from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.limits import Outflow, Window, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database, RolledBack
@@ -254,11 +255,19 @@ def _load_holds(connection: Connection, ids: Iterable[str]) -> list[Hold]:
 
 
 def account_of(row: Sequence[Any]) -> Account:
-    """Build an account from its table row."""
+    """Build an account from its table row; raises `LedgerCorrupt` for limits that are none."""
     account = Account(*row)
-    account.limits = tuple(map(SpendingLimit._make, account.limits)) if account.limits else ()
+    account.limits = _limits_of(account) if account.limits else ()
     account.is_stored = True
     return account
+
+
+def _limits_of(account: Account) -> tuple[SpendingLimit, ...]:
+    try:
+        return tuple(map(SpendingLimit._make, account.limits))
+    except TypeError as error:
+        row = f"accounts {account.user_id}/{account.currency_code}"
+        raise LedgerCorrupt(row=row, problem="limits is no list of limits") from error
 
 
 def transaction_of(row: Sequence[Any]) -> Transaction:

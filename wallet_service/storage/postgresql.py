@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON, JSONB, insert as insert
 from sqlalchemy.exc import DBAPIError
 
-from wallet_service.storage.dialect import Engines, Limits, UnsafeDatabase
+from wallet_service.storage.dialect import Engines, Limits, OddValue, UnsafeDatabase
 from wallet_service.storage.postgresql_batch import (
     commit as commit,
     find_accounts as find_accounts,
@@ -208,6 +208,15 @@ def begin_snapshot(connection: Connection) -> Connection:
     snapshot = connection.execution_options(isolation_level="REPEATABLE READ")
     lift_limits(snapshot)
     return snapshot
+
+
+def find_odd_value(
+    _connection: Connection,
+    *,
+    ids_only: bool = False,  # noqa: ARG001 (there are none of any kind)
+) -> OddValue | None:
+    """Return None: a column takes values of its type only."""
+    return None
 
 
 def lift_limits(connection: Connection) -> None:

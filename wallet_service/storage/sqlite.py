@@ -45,6 +45,7 @@ from wallet_service.storage.sqlite_batch import (
     lock_accounts as lock_accounts,
     write as write,
 )
+from wallet_service.storage.sqlite_values import find_odd_value as find_odd_value
 
 TRANSACTION_OPTIONS: dict[str, Any] = {}
 _SYNCHRONOUS_FULL = 2
