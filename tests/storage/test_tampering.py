@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from harness.books import write_books
-from sqlalchemy import Table, and_, delete, select, update
+from harness.books import run_commands, write_books
+from sqlalchemy import Table, and_, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
+from wallet_service.ledger.commands import ReverseTransaction
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.database import Database
 from wallet_service.storage.schema import (
@@ -189,6 +190,63 @@ def test_a_change_to_any_column_is_found(
 
     assert overlooked == []
     assert not _corrupt_row(database), "the row was not restored"
+
+
+def _reverse(database: Database, original_id: str, amount_minor: int) -> str:
+    """Reverse a part of a transaction; return the reversal's id."""
+    command = ReverseTransaction(
+        caller="service",
+        is_service=True,
+        request_id="forged",
+        original_id=original_id,
+        amount_minor=amount_minor,
+    )
+    run_commands(database, command)
+    return command.transaction_id
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("sale", {"target_user_id": "bob"}),
+        ("sale", {"source_user_id": "alice"}),
+        ("withdrawal", {"currency_code": "USD"}),
+        ("refused", {"state": "POSTED", "refusal_reason": None}),
+        ("held", {"kind": "TRANSFER"}),
+    ],
+    ids=str,
+)
+def test_a_reversal_of_what_was_made_to_look_otherwise_is_found(
+    database: Database, ids: dict[str, str], name: str, changes: dict[str, Any]
+) -> None:
+    row = _row(database, transactions, name, ids)
+
+    with _changed(database, transactions, row, changes):
+        reversal_id = _reverse(database, ids[name], 10)
+
+    assert _corrupt_row(database) == f"transactions {reversal_id}"
+
+
+def test_a_reversal_of_what_was_there_for_a_while_is_found(
+    database: Database, ids: dict[str, str]
+) -> None:
+    row = _row(database, transactions, "sale", ids) | {"transaction_id": STRANGER}
+    with database.transaction() as connection:
+        connection.execute(insert(transactions).values(row))
+    reversal_id = _reverse(database, STRANGER, 10)
+    with database.transaction() as connection:
+        connection.execute(delete(transactions).where(_key(transactions, row)))
+
+    assert _corrupt_row(database) == f"transactions {reversal_id}"
+
+
+def test_more_given_back_than_there_was_is_found(database: Database, ids: dict[str, str]) -> None:
+    row = _row(database, transactions, "withdrawal", ids)
+
+    with _changed(database, transactions, row, {"amount_minor": 201}):
+        _reverse(database, ids["withdrawal"], 201)
+
+    assert _corrupt_row(database) == f"reversals {ids['withdrawal']}"
 
 
 @pytest.mark.parametrize("value", [None, [], [["CALENDAR_DAY", 900, None]]], ids=str)

@@ -23,6 +23,7 @@ from wallet_service.storage.audit_queries import (
     count_rows,
     find_unwritten_side,
     find_wrong_reversal,
+    find_wrong_sum,
     read_reserved,
     stream_account_changes,
     stream_accounts,
@@ -78,9 +79,17 @@ def _prove_references(connection: Snapshot) -> None:
     unwritten = find_unwritten_side(connection)
     if unwritten:
         _corrupt(_name(unwritten), "one of its entries is missing or belongs to another")
-    original_id = find_wrong_reversal(connection)
-    if original_id:
-        _corrupt(f"reversals {original_id}", "reversed_minor is not the sum of its reversals")
+    wrong = find_wrong_sum(connection)
+    if wrong:
+        _corrupt(
+            f"reversals {wrong.original_id}",
+            f"reversed_minor is {wrong.noted_minor}, its reversals sum to {wrong.total_minor},"
+            f" it was {wrong.amount_minor}",
+        )
+    strayed = find_wrong_reversal(connection)
+    if strayed:
+        problem = f"{strayed.reversal_of}, which it gives back, is missing or was another movement"
+        _corrupt(_name(strayed), problem)
 
 
 class _Expected(NamedTuple):

@@ -21,7 +21,8 @@ from wallet_service.ledger.refusals import (
     funds_short,
 )
 
-_REVERSIBLE = {Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.TRANSFER, Kind.CAPTURE}
+#: What can be given back.
+REVERSIBLE_KINDS = {Kind.DEPOSIT, Kind.WITHDRAWAL, Kind.TRANSFER, Kind.CAPTURE}
 
 
 def decide_reverse_transaction(books: Books, command: ReverseTransaction) -> Outcome:
@@ -98,7 +99,7 @@ def _visible_original(books: Books, command: ReverseTransaction) -> Transaction 
     original = _find_original(books, command)
     if original is None:
         return None
-    if not command.is_service and original.kind in _REVERSIBLE:
+    if not command.is_service and original.kind in REVERSIBLE_KINDS:
         receiver, payer = original.target_user_id, original.source_user_id
         if command.caller != receiver or payer == EXTERNAL:
             raise NotAllowed(
@@ -146,7 +147,7 @@ def _giving_back(books: Books, original: Transaction, command: ReverseTransactio
 
 
 def _not_reversible(original: Transaction) -> Refusal | None:
-    if original.kind in _REVERSIBLE and original.state == State.POSTED:
+    if original.kind in REVERSIBLE_KINDS and original.state == State.POSTED:
         return None
     return NotReversible(
         original_id=original.transaction_id, state=original.state, kind=original.kind

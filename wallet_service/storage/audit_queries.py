@@ -14,11 +14,13 @@ from sqlalchemy import (
     and_,
     cast,
     func,
+    or_,
     select,
 )
 
 from wallet_service.ledger.books import Account, Entry, Hold, HoldState, State, Transaction
 from wallet_service.ledger.commands import AccountKey, Kind
+from wallet_service.ledger.reversals import REVERSIBLE_KINDS
 from wallet_service.storage.load import account_of, hold_of, transaction_of
 from wallet_service.storage.schema import (
     CHANGES_ACCOUNT,
@@ -39,6 +41,10 @@ _LINES = (
     .order_by(entries.c.user_id, entries.c.currency_code, entries.c.sequence)
 )
 _ACCOUNTS = select(accounts).order_by(accounts.c.user_id, accounts.c.currency_code)
+
+
+_IS_REVERSAL = and_(transactions.c.kind == Kind.REVERSAL, transactions.c.state == State.POSTED)
+_original = transactions.alias("original")
 
 
 class StoredLine(NamedTuple):
@@ -62,6 +68,15 @@ class Reserved(NamedTuple):
 
     minor: int
     holds: int
+
+
+class GivenBack(NamedTuple):
+    """Of an original: what is noted as given back, what its reversals sum to, and what it was."""
+
+    original_id: str
+    noted_minor: int | None
+    total_minor: int | None
+    amount_minor: int | None
 
 
 def count_rows(connection: Connection) -> Counts:
@@ -177,24 +192,54 @@ def stream_hold_transactions(connection: Connection) -> Iterator[Transaction]:
     return map(transaction_of, connection.execute(statement))
 
 
-def find_wrong_reversal(connection: Connection) -> str | None:
-    """Return the id of an original of which other than what is noted was given back."""
+def find_wrong_sum(connection: Connection) -> GivenBack | None:
+    """Return an original of which other than what is noted was given back, or more than it was."""
     given_back = (
         select(
             transactions.c.reversal_of.label("id"),
             cast(func.sum(transactions.c.amount_minor), BigInteger).label("total_minor"),
         )
-        .where(transactions.c.kind == Kind.REVERSAL, transactions.c.state == State.POSTED)
+        .where(_IS_REVERSAL)
         .group_by(transactions.c.reversal_of)
         .subquery("given_back")
     )
+    original_id = func.coalesce(reversals.c.transaction_id, given_back.c.id)
+    noted_minor, total_minor = reversals.c.reversed_minor, given_back.c.total_minor
     statement = (
-        select(func.coalesce(reversals.c.transaction_id, given_back.c.id))
+        select(original_id, noted_minor, total_minor, _original.c.amount_minor)
         .select_from(
             given_back.join(reversals, reversals.c.transaction_id == given_back.c.id, full=True)
         )
-        .where(reversals.c.reversed_minor.is_distinct_from(given_back.c.total_minor))
+        .outerjoin(_original, _original.c.transaction_id == original_id)
+        .where(
+            or_(
+                noted_minor.is_distinct_from(total_minor),
+                total_minor > _original.c.amount_minor,
+            )
+        )
         .limit(1)
     )
-    original_id: str | None = connection.scalar(statement)
-    return original_id
+    row = connection.execute(statement).first()
+    return GivenBack._make(row) if row else None
+
+
+def find_wrong_reversal(connection: Connection) -> Transaction | None:
+    """Return a reversal that does not give a posted original back to whom it came from."""
+    statement = (
+        select(transactions)
+        .outerjoin(
+            _original,
+            and_(
+                _original.c.transaction_id == transactions.c.reversal_of,
+                _original.c.kind.in_(REVERSIBLE_KINDS),
+                _original.c.state == State.POSTED,
+                _original.c.currency_code == transactions.c.currency_code,
+                _original.c.source_user_id == transactions.c.target_user_id,
+                _original.c.target_user_id == transactions.c.source_user_id,
+            ),
+        )
+        .where(_IS_REVERSAL, _original.c.transaction_id.is_(None))
+        .limit(1)
+    )
+    row = connection.execute(statement).first()
+    return transaction_of(row) if row else None
