@@ -9,7 +9,7 @@ from harness.books import run_commands, write_books
 from sqlalchemy import Table, and_, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
-from wallet_service.ledger.commands import ReverseTransaction
+from wallet_service.ledger.commands import CaptureHold, ReverseTransaction
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.database import Database
 from wallet_service.storage.schema import (
@@ -190,6 +190,33 @@ def test_a_change_to_any_column_is_found(
 
     assert overlooked == []
     assert not _corrupt_row(database), "the row was not restored"
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_a_hold_said_to_have_changed_earlier_is_found(
+    database: Database, ids: dict[str, str], name: str
+) -> None:
+    row = _row(database, holds, name, ids)
+
+    with _changed(database, holds, row, {"updated_at": row["updated_at"] - 1}):
+        assert _corrupt_row(database) == f"holds {ids[name]}"
+
+
+def test_a_capture_at_a_clock_that_is_behind_is_proven(
+    database: Database, ids: dict[str, str]
+) -> None:
+    with database.transaction() as connection:
+        # As if another server had moved something there just now; the capture puts it right again.
+        moved = update(accounts).where(accounts.c.user_id == "erin").values(updated_at=LATER)
+        connection.execute(moved)
+    capture = CaptureHold(
+        caller="service", is_service=True, request_id="late", hold_id=ids["held"], amount_minor=10
+    )
+
+    run_commands(database, capture)
+
+    assert _row(database, holds, "held", ids)["updated_at"] == LATER
+    assert not _corrupt_row(database)
 
 
 def _reverse(database: Database, original_id: str, amount_minor: int) -> str:

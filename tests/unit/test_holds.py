@@ -19,6 +19,7 @@ from harness.commands import (
 )
 
 from wallet_service.ledger.books import Books, Hold
+from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import HoldNotDue
 from wallet_service.ledger.money import BALANCE_MINOR_MAX
@@ -58,6 +59,17 @@ def test_a_hold_reserves_money_and_moves_none() -> None:
     assert held(books, "alice") == (400, 1)
     assert reason(refused(books, withdraw("1", "alice", 601))) == "INSUFFICIENT_FUNDS"
     assert reason(decide(books, withdraw("2", "alice", 600))) is None
+
+
+def test_a_hold_changes_at_the_time_of_the_capture_that_changes_it() -> None:
+    books = funded_books(now=1000)
+    hold = make(books, target="bob")
+    books.accounts[AccountKey("bob", "RUB")].updated_at = 7000  # by a clock that is ahead
+
+    outcome = decide(books, capture_hold("1", hold.hold_id, 100, caller="bob"))
+
+    assert outcome.hold == books.holds[hold.hold_id]
+    assert outcome.transaction.created_at == outcome.hold.updated_at == 7000
 
 
 def test_a_hold_over_what_is_available_is_refused_when_it_is_made() -> None:

@@ -43,9 +43,8 @@ def _prove(hold: Hold, transactions: Sequence[Transaction]) -> None:
     updated_at = made.created_at
     state = HoldState.ACTIVE
     if captures:
-        # A capture may be dated later than the hold it changed: time never runs backwards along
-        # the accounts it moves money on.
-        updated_at = min(hold.updated_at, max(each.created_at for each in captures))
+        # The last one's: time never runs backwards along the account they are taken from.
+        updated_at = max(each.created_at for each in captures)
     if captured_minor == made.amount_minor or not all(map(_keeps_remainder, captures)):
         state = HoldState.CAPTURED
     for release in releases:

@@ -116,14 +116,15 @@ def decide_capture_hold(books: Books, command: CaptureHold) -> Outcome:
     if refusal:
         return refuse(books, command, movement, refusal)
     # Past this line the capture must succeed.
+    outcome = post(books, command, movement, debit=source, credit=target)
     captured = _resolve(
         books,
         source,
         hold._replace(captured_minor=hold.captured_minor + amount_minor),
         state=HoldState.ACTIVE if remaining_minor else HoldState.CAPTURED,
         released_minor=hold.remaining_minor - remaining_minor,
+        at=outcome.transaction.created_at,
     )
-    outcome = post(books, command, movement, debit=source, credit=target)
     return outcome._replace(hold=captured)
 
 
@@ -215,7 +216,9 @@ def _check_capture(hold: Hold, command: CaptureHold) -> None:
 def _release(books: Books, command: VoidHold | ExpireHold, hold: Hold, state: HoldState) -> Outcome:
     source = books.account(AccountKey(hold.user_id, hold.currency_code))
     movement = _release_of(hold)
-    released = _resolve(books, source, hold, state=state, released_minor=hold.remaining_minor)
+    released = _resolve(
+        books, source, hold, state=state, released_minor=hold.remaining_minor, at=books.now
+    )
     books.keep(source)
     return note(books, command, movement, hold=released)
 
@@ -242,12 +245,12 @@ def _release_of(hold: Hold) -> Movement:
 
 
 def _resolve(
-    books: Books, source: Account, hold: Hold, *, state: HoldState, released_minor: int
+    books: Books, source: Account, hold: Hold, *, state: HoldState, released_minor: int, at: int
 ) -> Hold:
-    """Give up some of what a hold reserves; the account is the caller's to keep."""
+    """Give up some of what a hold reserves at its transaction's time; the account is not kept."""
     source.held_minor -= released_minor
     if state != HoldState.ACTIVE:
         source.open_holds -= 1
-    resolved = hold._replace(state=state, updated_at=books.now)
+    resolved = hold._replace(state=state, updated_at=at)
     books.keep_hold(resolved)
     return resolved
