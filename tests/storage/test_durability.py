@@ -1,5 +1,6 @@
 """What could lose an answered change is refused before the first answer."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,18 @@ _FULL = 2
 def test_sqlite_in_memory_is_refused(url: str) -> None:
     with pytest.raises(UnsafeDatabase, match="needs a file"):
         open_database(url)
+
+
+@pytest.mark.parametrize("version", [(3, 38, 5), (2, 99, 0)])
+def test_an_sqlite_that_is_too_old_is_refused_before_a_file_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int]
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+
+    with pytest.raises(UnsafeDatabase, match=r"3\.39 or later is needed"):
+        open_database(f"sqlite:///{tmp_path / 'books' / 'wallet.db'}")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["file::memory:", "file:books?mode=memory"])

@@ -48,6 +48,8 @@ from wallet_service.storage.sqlite_batch import (
 from wallet_service.storage.sqlite_values import find_odd_value as find_odd_value
 
 TRANSACTION_OPTIONS: dict[str, Any] = {}
+#: The first that knows FULL JOIN, which the proof of the books needs.
+_VERSION_MIN = (3, 39)
 _SYNCHRONOUS_FULL = 2
 #: Where a connection keeps the path of its file, and which file that was.
 _FILE = "file"
@@ -112,8 +114,13 @@ def prepare_file(url: URL, *, must_exist: bool) -> None:
     Raises:
         FileNotFoundError: Or there must be one.
 
-        UnsafeDatabase: No file is meant.
+        UnsafeDatabase: No file is meant, or this SQLite is too old.
     """
+    if sqlite3.sqlite_version_info < _VERSION_MIN:
+        wanted = ".".join(map(str, _VERSION_MIN))
+        raise UnsafeDatabase(
+            f"Python's SQLite is version {sqlite3.sqlite_version}, {wanted} or later is needed"
+        )
     if not url.database or url.database == ":memory:":
         raise UnsafeDatabase("SQLite needs a file: sqlite:///path/to/wallet.db")
     if "uri" in url.query:
