@@ -1,5 +1,6 @@
 """`verify` proves honest books, and names the damaged row of any others."""
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from harness.processes import run_wallet, wallet_environment
 from sqlalchemy import case, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
-from wallet_service.ledger.commands import OpenAccount, UpdateAccount
+from wallet_service.ledger.commands import AccountKey, OpenAccount, UpdateAccount
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.ids import transaction_id
 from wallet_service.storage.audit_queries import Counts
@@ -83,6 +84,32 @@ def test_progress_reaches_the_number_of_rows(database: Database, ids: dict[str, 
     verify(database, lambda done, total: seen.append((done, total)))
 
     assert seen[-1] == (44, 44)
+
+
+def _peak_of_a_proof(database: Database) -> int:
+    """Return the most bytes that Python's objects take at once during a proof."""
+    tracemalloc.start()
+    try:
+        _verify(database)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_proof_takes_no_more_memory_for_more_accounts(database: Database) -> None:
+    def open_accounts(first: int, last: int) -> None:
+        names = [f"user-{number}" for number in range(first, last)]
+        openings = [
+            OpenAccount(caller="service", request_id=name, target=AccountKey(name, "RUB"))
+            for name in names
+        ]
+        run_commands(database, *openings)
+
+    open_accounts(0, 2000)  # more than are read at a time
+    before = _peak_of_a_proof(database)
+    open_accounts(2000, 6000)
+
+    assert _peak_of_a_proof(database) - before < 200 * 4000
 
 
 DELETIONS: dict[str, Callable[[dict[str, str]], Any]] = {

@@ -9,6 +9,8 @@ shows that.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from heapq import merge
+from itertools import groupby
 from typing import Any, NamedTuple, NoReturn
 
 from wallet_service.audit.holds import proven_holds
@@ -18,16 +20,17 @@ from wallet_service.ledger.commands import MOVING_KINDS, AccountKey, Kind, Spend
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
     Counts,
+    Reserved,
     Snapshot,
     StoredLine,
     count_rows,
     find_unwritten_side,
     find_wrong_reversal,
     find_wrong_sum,
-    read_reserved,
     stream_account_changes,
     stream_accounts,
     stream_lines,
+    stream_reserved,
     stream_transactions,
 )
 from wallet_service.storage.database import Database
@@ -100,39 +103,47 @@ class _Expected(NamedTuple):
     row: str
 
 
+_Fact = Transaction | Reserved
 #: An account's minimum balance, state and limits.
 _Settings = tuple[int, str, tuple[SpendingLimit, ...]]
 _AS_OPENED: _Settings = (0, AccountState.ACTIVE, ())
 
 
-def _expected(connection: Snapshot) -> dict[AccountKey, _Expected]:
-    """Follow what operators did to accounts, and add up what holds reserve on them."""
-    expected: dict[AccountKey, _Expected] = {}
-    left: dict[AccountKey, Counter[_Settings]] = {}
-    for change in stream_account_changes(connection):
-        _prove_transaction(change)
-        key = AccountKey(str(change.target_user_id), change.currency_code)
-        opened = Account(*key, created_at=change.created_at)
-        account, changed_at, row = expected.get(key) or _Expected(opened, 0, _name(change))
-        if change.kind == Kind.UPDATE_ACCOUNT:
-            changed_at = change.created_at
+def _expected(connection: Snapshot) -> Iterator[_Expected]:
+    """Tell in the order of accounts what operators did to each, and what holds reserve on it."""
+    changes: Iterator[_Fact] = stream_account_changes(connection)
+    for key, told in groupby(merge(changes, stream_reserved(connection), key=_about), key=_about):
+        yield _follow(key, told)
+
+
+def _about(fact: _Fact) -> AccountKey:
+    if isinstance(fact, Reserved):
+        return fact.key
+    return AccountKey(str(fact.target_user_id), fact.currency_code)
+
+
+def _follow(key: AccountKey, facts: Iterator[_Fact]) -> _Expected:
+    account = Account(*key)
+    changed_at, row = 0, f"holds of {key.user_id}/{key.currency_code}"
+    settings = Counter([_AS_OPENED])
+    for fact in facts:
+        if isinstance(fact, Reserved):
+            account.held_minor, account.open_holds = fact.minor, fact.holds
+            continue
+        _prove_transaction(fact)
+        if not account.created_at:
+            account.created_at, row = fact.created_at, _name(fact)
+        if fact.kind == Kind.UPDATE_ACCOUNT:
+            changed_at = fact.created_at
             # Each change begins where another ended, so all but the last cancel out: changes of
             # one moment need no order.
-            settings = left.setdefault(key, Counter([_AS_OPENED]))
-            settings[_settings(change.arguments["after"])] += 1
-            settings[_settings(change.arguments["before"])] -= 1
-        expected[key] = _Expected(account, changed_at, row)
-    for key, settings in left.items():
-        account = expected[key].account
-        remaining = [each for each, count in settings.items() if count]
-        if len(remaining) != 1:
-            _corrupt(f"accounts {key.user_id}/{key.currency_code}", "one of its changes is missing")
-        account.min_balance_minor, account.state, account.limits = remaining[0]
-    for key, reserved in read_reserved(connection).items():
-        row = f"holds of {key.user_id}/{key.currency_code}"
-        known = expected.setdefault(key, _Expected(Account(*key), 0, row))
-        known.account.held_minor, known.account.open_holds = reserved
-    return expected
+            settings[_settings(fact.arguments["after"])] += 1
+            settings[_settings(fact.arguments["before"])] -= 1
+    remaining = [each for each, count in settings.items() if count]
+    if len(remaining) != 1:
+        _corrupt(f"accounts {key.user_id}/{key.currency_code}", "one of its changes is missing")
+    account.min_balance_minor, account.state, account.limits = remaining[0]
+    return _Expected(account, changed_at, row)
 
 
 def _settings(recorded: Mapping[str, Any]) -> _Settings:
@@ -141,15 +152,16 @@ def _settings(recorded: Mapping[str, Any]) -> _Settings:
 
 
 def _proven_accounts(
-    accounts: Iterator[Account],
-    lines: Iterator[StoredLine],
-    expected: dict[AccountKey, _Expected],
+    accounts: Iterator[Account], lines: Iterator[StoredLine], expected: Iterator[_Expected]
 ) -> Iterator[Account | StoredLine]:
-    """Walk both in the order of their keys, replaying each account's lines from nothing."""
-    line = next(lines, None)
+    """Walk all in the order of their keys, replaying each account's lines from nothing."""
+    line, told = next(lines, None), next(expected, None)
     for account in accounts:
-        default = _Expected(Account(*account.key), 0, "")
-        replayed, changed_at, _ = expected.pop(account.key, default)
+        _prove_owned(line, told, account.key)
+        replayed, changed_at = Account(*account.key), 0
+        if told and told.account.key == account.key:
+            replayed, changed_at, _ = told
+            told = next(expected, None)
         opened_at = [replayed.created_at] if replayed.created_at else []
         while line and _key(line) == account.key:
             opened_at.append(line.entry.created_at)
@@ -157,16 +169,19 @@ def _proven_accounts(
             _replay(replayed, line)
             yield line
             line = next(lines, None)
-        if line and _key(line) < account.key:
-            break
         replayed.created_at = min(opened_at, default=0)
         replayed.updated_at = max(replayed.updated_at, changed_at, replayed.created_at)
         _prove_account(account, replayed)
         yield account
-    if line:
+    _prove_owned(line, told, None)
+
+
+def _prove_owned(line: StoredLine | None, told: _Expected | None, key: AccountKey | None) -> None:
+    """Prove that what comes next is not of an account before the next one; None: there is none."""
+    if line and (key is None or _key(line) < key):
         _corrupt(_line_name(line), "its account is missing")
-    for _, _, row in expected.values():
-        _corrupt(row, "its account is missing")
+    if told and (key is None or told.account.key < key):
+        _corrupt(told.row, "its account is missing")
 
 
 def _replay(account: Account, line: StoredLine) -> None:

@@ -66,6 +66,7 @@ class Counts(NamedTuple):
 class Reserved(NamedTuple):
     """What an account's open holds reserve together, and how many they are."""
 
+    key: AccountKey
     minor: int
     holds: int
 
@@ -153,26 +154,30 @@ def find_unwritten_side(connection: Connection) -> Transaction | None:
     return None
 
 
-def read_reserved(connection: Connection) -> dict[AccountKey, Reserved]:
-    """Add up the open holds of each account that has any."""
+def stream_reserved(connection: Connection) -> Iterator[Reserved]:
+    """Add up the open holds of each account that has any, in the order of their keys."""
     remaining = holds.c.amount_minor - holds.c.captured_minor
     statement = (
         select(holds.c.user_id, holds.c.currency_code, func.sum(remaining), func.count())
         .where(holds.c.state == HoldState.ACTIVE)
         .group_by(holds.c.user_id, holds.c.currency_code)
+        .order_by(holds.c.user_id, holds.c.currency_code)
     )
-    return {
-        AccountKey(user_id, code): Reserved(int(minor), count)
-        for user_id, code, minor, count in connection.execute(statement)
-    }
+    for user_id, code, minor, count in connection.execute(statement):
+        yield Reserved(AccountKey(user_id, code), int(minor), count)
 
 
 def stream_account_changes(connection: Connection) -> Iterator[Transaction]:
-    """Read all openings and changes of accounts, oldest first."""
+    """Read all openings and changes of accounts in the order of their keys, oldest first."""
     statement = (
         select(transactions)
         .where(CHANGES_ACCOUNT, transactions.c.state == State.POSTED)
-        .order_by(transactions.c.created_at, transactions.c.transaction_id)
+        .order_by(
+            transactions.c.target_user_id,
+            transactions.c.currency_code,
+            transactions.c.created_at,
+            transactions.c.transaction_id,
+        )
     )
     return map(transaction_of, connection.execute(statement))
 
