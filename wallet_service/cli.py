@@ -212,7 +212,7 @@ def statement(
 def _period(start: str | None, end: str | None) -> Period:
     period = Period(_moment("--from", start, is_end=False), _moment("--to", end, is_end=True))
     if period.start is not None and period.end is not None and period.end <= period.start:
-        raise SettingsError(f"--to: {end} ends before --from {start} begins")
+        raise SettingsError(f"--to: {end} leaves no time after --from {start}")
     return period
 
 

@@ -1,7 +1,6 @@
 """The files of trust: keys that tokens are checked with, and the server's own certificate."""
 
 import functools
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -10,8 +9,10 @@ import grpc
 import orjson
 import structlog
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from wallet_service.settings import (
     DEVELOPMENT_SECRET_FILE,
@@ -40,7 +41,9 @@ def token_keys(settings: Settings) -> Keys:
     if settings.jwt_jwks_file:
         path = settings.jwt_jwks_file
         _keys_in("jwt_jwks_file", path, keys_of_jwks_file)  # a wrong one is told at once
-        return FetchedKeys(lambda: orjson.loads(path.read_bytes()))
+        fetched = FetchedKeys(lambda: orjson.loads(path.read_bytes()))
+        fetched()  # so that they serve on, should the file go
+        return fetched
     if settings.jwt_public_key_file:
         path = settings.jwt_public_key_file
         keys = _keys_in("jwt_public_key_file", path, lambda pem: [key_of_pem(pem)])
@@ -77,61 +80,62 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
                 " set WALLET_TLS_CERT_FILE and WALLET_TLS_KEY_FILE, or allow it by --insecure"
             )
         return None
-    files = [cert_file, key_file]
-    if settings.tls_client_ca_file:
-        files.append(settings.tls_client_ca_file)
-        _check_authorities(settings.tls_client_ca_file)
-    _check_pair(cert_file, key_file)
+    ca_file = settings.tls_client_ca_file
+    files = [cert_file, key_file, *([ca_file] if ca_file else [])]
     read_at = [_times(files)]
 
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        chain = read_file("tls_cert_file", cert_file)
-        key = read_file("tls_key_file", key_file)
-        roots = settings.tls_client_ca_file
-        return grpc.ssl_server_certificate_configuration(
-            [(key, chain)], read_file("tls_client_ca_file", roots) if roots else None
-        )
-
     def changed_configuration() -> grpc.ServerCertificateConfiguration | None:
+        # What cannot be used is tried again at the next connection; meanwhile the last one serves.
         try:
             times = _times(files)
             if times == read_at[0]:
                 return None
-            _check_pair(cert_file, key_file)
-            changed = configuration()
-        except (OSError, SettingsError) as error:  # the last certificate serves, and all is tried
-            _log.error("certificate_not_read", cause=str(error))  # again at the next connection
+            changed = _configuration(cert_file, key_file, ca_file)
+        except (OSError, SettingsError) as error:
+            _log.error("certificate_not_read", cause=str(error))
             return None
         read_at[0] = times
         return changed
 
     return grpc.dynamic_ssl_server_credentials(
-        configuration(),
+        _configuration(cert_file, key_file, ca_file),
         # None means "as before", which the type stubs do not know.
         cast("Callable[[], grpc.ServerCertificateConfiguration]", changed_configuration),
-        require_client_authentication=settings.tls_client_ca_file is not None,
+        require_client_authentication=ca_file is not None,
     )
 
 
-def _check_pair(cert_file: Path, key_file: Path) -> None:
-    """Check early what gRPC would only report as an address it cannot listen on."""
+def _configuration(
+    cert_file: Path, key_file: Path, ca_file: Path | None
+) -> grpc.ServerCertificateConfiguration:
+    """Read what gRPC is to use, and check what it would only fail of at each connection."""
     chain = read_file("tls_cert_file", cert_file)
-    read_file("tls_key_file", key_file)
+    key = read_file("tls_key_file", key_file)
+    _check_pair(chain, key)
+    roots = None
+    if ca_file:
+        roots = read_file("tls_client_ca_file", ca_file)
+        _check_authorities(ca_file, roots)
+    return grpc.ssl_server_certificate_configuration([(key, chain)], roots)
+
+
+def _check_pair(chain: bytes, key: bytes) -> None:
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, "")
         public_key = x509.load_pem_x509_certificate(chain).public_key()
-    except (ssl.SSLError, ValueError) as error:
+        is_pair = load_pem_private_key(key, password=None).public_key() == public_key
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SettingsError(
-            f"WALLET_TLS_CERT_FILE: no certificate for the key in WALLET_TLS_KEY_FILE: {error}"
+            f"WALLET_TLS_CERT_FILE: it or WALLET_TLS_KEY_FILE cannot be read: {error}"
         ) from error
+    if not is_pair:
+        raise SettingsError("WALLET_TLS_CERT_FILE: not for the key in WALLET_TLS_KEY_FILE")
     if not isinstance(public_key, RSAPublicKey | EllipticCurvePublicKey):
         raise SettingsError("WALLET_TLS_CERT_FILE: its key must be RSA or ECDSA, as gRPC's are")
 
 
-def _check_authorities(ca_file: Path) -> None:
-    """Check as early what gRPC would report in the same way."""
+def _check_authorities(ca_file: Path, roots: bytes) -> None:
     try:
-        x509.load_pem_x509_certificates(read_file("tls_client_ca_file", ca_file))
+        x509.load_pem_x509_certificates(roots)
     except ValueError as error:
         raise SettingsError(
             f"WALLET_TLS_CLIENT_CA_FILE: no certificates in {ca_file}: {error}"

@@ -3,6 +3,7 @@
 import functools
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 import grpc
@@ -54,7 +55,8 @@ class HealthMonitor:
     """
     Says whether calls can be answered: whether the database does.
 
-    One thread asks, which may take for ever; another waits for what it finds, and not for long.
+    One thread asks, which may take for ever; another waits for what it finds, not for long, and
+    cuts connections that somebody has been waiting for too long.
 
     Args:
         database: Asked every second.
@@ -68,11 +70,12 @@ class HealthMonitor:
         self.servicer = _Servicer()
         self._stopping = threading.Event()
         self._found: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._heard_at = time.monotonic()
 
     def start(self) -> None:
         """Look once, then go on looking."""
         threading.Thread(target=self._ask, name="health-ping", daemon=True).start()
-        self._report()
+        self._tell(self._found_within(_SILENCE_MAX_S))
         threading.Thread(target=self._watch, name="health-monitor", daemon=True).start()
 
     def stop(self) -> None:
@@ -99,17 +102,27 @@ class HealthMonitor:
     def _watch(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._database.busy.cut_silent()
+                self._database.busy.cut_long()
                 self._report()
             except Exception as error:  # noqa: BLE001 (the next report may pass)
                 self._note(error)
 
     def _report(self) -> None:
-        """Pass on what was found last, or that nothing was found for too long."""
+        """Pass on what was found next, or that nothing was found for too long."""
+        status = self._found_within(_INTERVAL_S)
+        if status is not None or time.monotonic() - self._heard_at > _SILENCE_MAX_S:
+            self._tell(status)
+
+    def _found_within(self, timeout_s: float) -> int | None:
         try:
-            status = self._found.get(timeout=_SILENCE_MAX_S)
+            status = self._found.get(timeout=timeout_s)
         except queue.Empty:
-            status = _NOT_SERVING
+            return None
+        self._heard_at = time.monotonic()
+        return status
+
+    def _tell(self, status: int | None) -> None:
+        status = _NOT_SERVING if status is None else status
         for service in self._services:
             self.servicer.set(service, status)
 

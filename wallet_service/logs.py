@@ -26,11 +26,14 @@ def configure_logs(level: str) -> None:
 def _line_of(_logger: WrappedLogger, level: str, event: EventDict) -> bytes:
     event["level"] = level
     event["timestamp"] = datetime.now(UTC)
-    return orjson.dumps(event, option=orjson.OPT_UTC_Z)
+    try:
+        return orjson.dumps(event, default=repr, option=orjson.OPT_UTC_Z)
+    except TypeError:  # text that is none, such as a file's odd name
+        return orjson.dumps({name: ascii(value) for name, value in event.items()})
 
 
 class _StandardError:
-    """Loses what cannot be written: no call shall fail, no thread end, because nobody reads."""
+    """Loses what cannot be written: no call shall fail, no thread end, for want of a reader."""
 
     def write(self, line: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):

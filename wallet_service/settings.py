@@ -28,7 +28,7 @@ _FILE = ".env"
 DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
 
 #: What stands for a password in an address: after the user's name, or as a parameter.
-_PASSWORD = re.compile(r"(://[^/@:]*:).+(?=@)|([?&]\w*(?:password|secret|token|api_?key)=)[^&]+")
+_PASSWORD = re.compile(r"(://[^/@:]*:)[^?]+(?=@)|([?&]\w*(?:password|secret|token|api_?key)=)[^&]+")
 
 #: What stands for itself in a `.env` file, without quotation marks.
 _PLAIN = re.compile(r"[^\s'\"#\\]*")
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     reader_pool_size: Count = 8
     #: Commands one database transaction takes; 1 switches grouping off.
     batch_max: Count = 256
-    #: How long a batch that others keep from committing is run again.
+    #: How long a batch that others keep from committing is run again, and a statement may take.
     batch_timeout_ms: Milliseconds = 5000
     #: How long a statement waits for a lock.
     lock_timeout_ms: Milliseconds = 500

@@ -23,6 +23,7 @@ import structlog
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from wallet_service.logs import configure_logs
+from wallet_service.processors import stay_on_one
 from wallet_service.server import WalletServer, open_from, prepare_database
 from wallet_service.settings import Settings, SettingsError
 from wallet_service.storage.database import Database
@@ -76,12 +77,23 @@ def serve(settings: Settings, on_ready: Callable[[int], None]) -> None:
 
 def _stop(server: WalletServer) -> None:
     """Drain; end this process at once if threads had to be left behind."""
-    if server.stop():
-        return
-    # Python would wait for them. Whatever they are at survives this, as it survives `kill -9`.
+    try:
+        is_stopped = server.stop()
+    except RuntimeError:  # no thread could be started to stop with
+        is_stopped = False
+    _flush_output()
+    if not is_stopped:
+        # Python would wait for them. Whatever they are at survives this, as it survives `kill -9`.
+        os._exit(0)
+
+
+def _flush_output() -> None:
+    """Write what is left; what nobody reads shall not change the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(0)
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _let_die(*signals: signal.Signals) -> None:
@@ -121,9 +133,8 @@ def _awaited(*signals: signal.Signals) -> Callable[[], None]:
 
 @retry(
     retry=retry_if_exception_type(SettingsError),
-    stop=stop_after_delay(
-        _ORPHANS_WAIT_S
-    ),  # orphans of a killed supervisor need a moment to let go
+    # Orphans of a killed supervisor need a moment to let go.
+    stop=stop_after_delay(_ORPHANS_WAIT_S),
     wait=wait_fixed(0.1),
     reraise=True,
 )
@@ -183,11 +194,13 @@ class _Supervisor:
             signal.signal(number, self._end)
         places = range(self._place, self._place + self._settings.workers)
         try:
-            self._workers += [_Worker(self._settings, place) for place in places]
+            for place in places:  # one by one: all that began must be ended, come what may
+                self._workers.append(_Worker(self._settings, place))
             while not self._woken.poll():
                 self._look_after_workers()
         finally:
             self._stop()
+            _flush_output()
 
     def _look_after_workers(self) -> None:
         wait([self._woken, *self._watched()])
@@ -210,7 +223,8 @@ class _Supervisor:
             sys.exit(exit_code or 1)
         _log.error("worker_died", exit_code=exit_code)
         if not self._woken.poll(_RESTART_DELAY_S):
-            self._workers[index] = _Worker(self._settings, self._place + index)
+            with contextlib.suppress(OSError):  # the dead one is found again, a delay later
+                self._workers[index] = _Worker(self._settings, self._place + index)
 
     def _stop(self) -> None:
         for worker in self._workers:
@@ -253,25 +267,17 @@ def _settled(settings: Settings, database: Database, place: int) -> WalletServer
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     counted = settings.workers + (0 if database.is_embedded else 1)
     if counted >= len(os.sched_getaffinity(0)):
-        _stay_on_one_processor(place)
+        stay_on_one(place, neighbours=settings.workers)
         return build()
     server = build()  # starts gRPC's own threads: they need no lock of Python's and may roam
-    _stay_on_one_processor(place)
+    stay_on_one(place, neighbours=settings.workers)
     return server
-
-
-def _stay_on_one_processor(place: int) -> None:
-    """Bind this thread and those that it starts from now on."""
-    processors = sorted(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(0, {processors[place % len(processors)]})
 
 
 def _work(settings: Settings, place: int, ready: Connection) -> None:
     """Run one worker in its own process."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends it to all; the supervisor decides
+    # A terminal sends it to all; the supervisor decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logs(settings.log_level)
     try:
         server = _settled(settings, open_from(settings, must_exist=True), place)

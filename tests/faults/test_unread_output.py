@@ -25,6 +25,7 @@ def _unread_server(directory: Path, url: str, unread: str, *, workers: int) -> I
     environment = wallet_environment(
         directory, url, listen=address, workers=workers, log_level="info"
     )
+    environment.pop("PYTHONUNBUFFERED", None)  # what cannot be written stays in the buffers
     reading, writing = os.pipe()
     os.close(reading)
     outputs = {_LOG: subprocess.DEVNULL, _ANNOUNCEMENT: subprocess.DEVNULL, unread: writing}
@@ -36,7 +37,7 @@ def _unread_server(directory: Path, url: str, unread: str, *, workers: int) -> I
                 eventually(lambda: _is_served(alice))
                 yield alice
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=30)
+            assert process.wait(timeout=30) == 0
         finally:
             process.kill()
 

@@ -184,6 +184,7 @@ def test_a_stream_ends_where_nobody_knows_what_moves(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "HEARTBEAT_INTERVAL_S", 0.3)
+    monkeypatch.setattr(watch, "POLL_AGE_S_MAX", 0.2)
     with (
         serving(database_url, tmp_path) as wallet,
         user(wallet.target, "alice") as alice,

@@ -8,7 +8,7 @@ id is already recorded answers what was recorded.
 import random
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,10 +53,11 @@ class _Part:
     is_in_doubt: bool = False
     skips_busy: bool = False
 
-    def joined_by(self, others: Iterable["_Part"]) -> "_Part":
-        parts = [self, *others]
-        indexes = [index for part in parts for index in part.indexes]
-        return _Part(indexes, is_in_doubt=any(part.is_in_doubt for part in parts))
+    def settled_by(self, answers: list[list[Result]]) -> dict[int, list[Result]]:
+        """Return what is told of each submission: no more than is certain."""
+        if self.is_in_doubt:
+            answers = [list(map(_certain, each)) for each in answers]
+        return dict(zip(self.indexes, answers, strict=True))
 
     def halves(self) -> list["_Part"]:
         """Return two parts, which wait for busy accounts once more: it may be only one of them."""
@@ -94,17 +95,21 @@ def settle(
             if may_split and not isinstance(error, DatabaseUnavailable):
                 parts += part.halves()
                 continue
-            if isinstance(error, DatabaseUnavailable):  # nor will it for the rest
-                part = part.joined_by(parts)
-                parts.clear()
             if isinstance(error, LedgerCorrupt):
                 _log.error("ledger_corrupt", exc_info=error)
             elif part.is_in_doubt and not isinstance(error, WalletError):
                 _log.error("fault_while_in_doubt", exc_info=error)
-            answers = [[error] * len(batch[index].commands) for index in part.indexes]
-        if part.is_in_doubt:
-            answers = [list(map(_certain, each)) for each in answers]
-        results.update(zip(part.indexes, answers, strict=True))
+            failed = [part]
+            if isinstance(error, DatabaseUnavailable):  # and time is up: for the rest too
+                failed += parts
+                parts.clear()
+            for each in failed:
+                told: list[list[Result]] = [
+                    [error] * len(batch[index].commands) for index in each.indexes
+                ]
+                results.update(each.settled_by(told))
+            continue
+        results.update(part.settled_by(answers))
     return [results[index] for index in range(len(batch))]
 
 

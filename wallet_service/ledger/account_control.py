@@ -56,7 +56,7 @@ def decide_update_account(books: Books, command: UpdateAccount) -> Outcome:
 
 
 def _next_time(books: Books, account: Account) -> int:
-    """Return a time after all that the account shows: changes are listed in the order of theirs."""
+    """Return a time after all that the account shows."""
     return max(books.now, account.updated_at + 1)
 
 

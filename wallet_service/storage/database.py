@@ -16,8 +16,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from wallet_service.ledger.errors import DatabaseUnavailable, LedgerCorrupt, Overloaded
 from wallet_service.storage import postgresql, sqlite
+from wallet_service.storage.busy import BusyConnections
 from wallet_service.storage.dialect import Dialect, LastRows, Limits, UnsafeDatabase
-from wallet_service.storage.silence import BusyConnections
 
 _Found = TypeVar("_Found")
 
@@ -260,7 +260,7 @@ def open_database(url: str, limits: Limits | None = None, *, must_exist: bool = 
     busy = BusyConnections(
         () if kind == "sqlite" else engines,  # a file may be slow, but is never silent
         # By then the server should have ended any statement itself.
-        silence_max_s=limits.statement_timeout_ms * 2 / 1000,
+        busy_max_s=limits.statement_timeout_ms * 2 / 1000,
         cut=postgresql.cut,
     )
     return Database(dialect, engines.writer, engines.reader, engines.prober, busy)

@@ -196,11 +196,15 @@ def takes_writes(connection: Connection) -> bool:
 
 def cut(connection: psycopg2.extensions.connection) -> None:
     """End a connection from outside, while another thread waits for it."""
-    with (
-        contextlib.suppress(OSError, psycopg2.Error),  # it has just ended by itself
-        socket.socket(fileno=os.dup(connection.fileno())) as same,
-    ):
-        same.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError, psycopg2.Error):  # it has just ended by itself
+        number = os.dup(connection.fileno())
+        try:
+            same = socket.socket(fileno=number)
+        except OSError:
+            os.close(number)
+            raise
+        with same:
+            same.shutdown(socket.SHUT_RDWR)
 
 
 def begin_snapshot(connection: Connection) -> Connection:
@@ -242,7 +246,9 @@ def forget_values(error: DBAPIError) -> None:
     """Take from an error's text what it tells of rows: logs hold no sums."""
     diagnosis = getattr(error.orig, "diag", None)
     if error.orig and diagnosis and diagnosis.message_primary:
-        error.args = error.orig.args = (diagnosis.message_primary,)
+        is_about_value = (_code(error) or "").startswith("22")  # which its text quotes
+        text = f"SQLSTATE {_code(error)}" if is_about_value else diagnosis.message_primary
+        error.args = error.orig.args = (text,)
 
 
 def was_busy(error: DBAPIError) -> bool:

@@ -104,5 +104,7 @@ def ping(database: Database) -> None:
         if isinstance(cause, DBAPIError) and database.dialect.was_rolled_back(cause):
             return  # busy is not broken
         raise
+    except DBAPIError as error:  # it answers, but is no database of ours
+        raise DatabaseUnavailable from error
     if not takes_writes:
         raise DatabaseUnavailable

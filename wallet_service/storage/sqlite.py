@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnClause,
     ColumnElement,
     Connection,
+    Engine,
     FromClause,
     NullPool,
     QueuePool,
@@ -51,7 +52,7 @@ TRANSACTION_OPTIONS: dict[str, Any] = {}
 #: The first that knows FULL JOIN, which the proof of the books needs.
 _VERSION_MIN = (3, 39)
 _SYNCHRONOUS_FULL = 2
-#: Where a connection keeps the path of its file, and which file that was.
+#: Where a connection keeps which file it opened.
 _FILE = "file"
 _ROLLED_BACK = {
     sqlite3.SQLITE_BUSY,
@@ -70,6 +71,7 @@ _CHANGE_NOTHING = update(accounts).values(sequence=accounts.c.sequence).where(fa
 
 def create_engines(url: URL, limits: Limits) -> Engines:
     """Return a pool of one writing and one of reading connections, and a prober, on one file."""
+    path = None if "uri" in url.query else Path(str(url.database)).absolute()
     url = _existing(url)
     # The one lock is everybody's: there is no command to blame, so it is worth the whole wait.
     connect_args = {"timeout": limits.statement_timeout_ms / 1000, "check_same_thread": False}
@@ -99,9 +101,8 @@ def create_engines(url: URL, limits: Limits) -> Engines:
     )
     for engine in (writer, reader, prober):
         event.listen(engine, "connect", _set_up)
-    for engine in (writer, reader):
-        event.listen(engine, "connect", _note_file)
-        event.listen(engine, "checkout", _follow_name)
+        if path:
+            _follow_name(engine, path)
     event.listen(writer, "connect", _keep_undo_in_memory)
     event.listen(writer, "begin", _begin_immediate)
     return Engines(writer, reader, prober)
@@ -152,19 +153,22 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _note_file(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-    *_, path = connection.execute("PRAGMA database_list").fetchone()
-    record.info[_FILE] = (path, _identity(path))
+def _follow_name(engine: Engine, path: Path) -> None:
+    """Have connections made anew whose file has lost its name: what they write would be lost."""
+
+    def note(_dialect: object, record: ConnectionPoolEntry, *_: object) -> None:
+        record.info[_FILE] = _identity(path)  # before it is opened: in doubt it is opened twice
+
+    def compare(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        identity = _identity(path)
+        if identity is None or identity != record.info[_FILE]:
+            raise DisconnectionError
+
+    event.listen(engine, "do_connect", note)
+    event.listen(engine, "checkout", compare)
 
 
-def _follow_name(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Have a connection made anew whose file has lost its name: what it writes would be lost."""
-    path, identity = record.info[_FILE]
-    if _identity(path) != identity:
-        raise DisconnectionError
-
-
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = os.stat(path)  # noqa: PTH116 (every batch asks)
     except OSError:
@@ -193,7 +197,7 @@ def check_durability(connection: Connection) -> None:
 
 
 def check_rights(_connection: Connection) -> None:
-    """Who can open the file for writing, as `check_durability` did, may do everything."""
+    """Do nothing: a file has no logins, and whether it can be written is for health to find."""
 
 
 def takes_writes(connection: Connection) -> bool:

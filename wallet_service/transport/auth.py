@@ -134,6 +134,7 @@ class TokenVerifier:
         if scheme.lower() != "bearer" or not token:
             raise TokenMissing
         if len(values) > 1 or len(token) > _TOKEN_LENGTH_MAX:
+            _log.debug("token_invalid", cause="too long, or one of several")
             raise TokenInvalid
         known = self._known.get(token)  # without the mutex: one look into a dictionary is whole
         if known:
@@ -147,6 +148,7 @@ class TokenVerifier:
     def _remember(self, token: str, caller: Caller) -> None:
         trusted_until = min(caller.expires_at, time.time() + RECHECK_S)
         with self._mutex:
+            self._known.pop(token, None)
             if len(self._known) >= _KNOWN_TOKENS_MAX:
                 del self._known[next(iter(self._known))]  # the one that came first
             self._known[token] = (caller, trusted_until)

@@ -33,6 +33,8 @@ from wallet_service.transport.threads import ThreadPool
 
 POLL_INTERVAL_S = 0.05
 HEARTBEAT_INTERVAL_S = 10.0
+#: How long ago the last look for news may be to say that there are none.
+POLL_AGE_S_MAX = 2.0
 _ROWS_PER_READ = 256
 
 _log = structlog.get_logger()
@@ -116,7 +118,7 @@ class Watches:
                         watcher.sequence = line.entry.sequence
                         beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
                 elif time.monotonic() >= beat_at:
-                    if beat_at - self._polled_at > HEARTBEAT_INTERVAL_S:
+                    if time.monotonic() - self._polled_at > POLL_AGE_S_MAX:
                         raise DatabaseUnavailable
                     yield _heartbeat(watcher.sequence)
                     beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S

@@ -418,8 +418,8 @@ class AccountChange(message.Message):
 
     @builtins.property
     def before(self) -> AccountSettings:
-        """The settings before; absent for the account's opening, as `after` where an
-        open account was to be opened.
+        """The settings before. Absent for the account's opening; equal to `after`
+        where it was open already.
         """
 
     @builtins.property
