@@ -82,7 +82,7 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         return None
     ca_file = settings.tls_client_ca_file
     files = [cert_file, key_file, *([ca_file] if ca_file else [])]
-    read_at = [_times(files)]
+    read_at: list[list[int]] = [[]]  # the first connection has all read once more
 
     def changed_configuration() -> grpc.ServerCertificateConfiguration | None:
         # What cannot be used is tried again at the next connection; meanwhile the last one serves.
