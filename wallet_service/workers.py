@@ -267,10 +267,10 @@ def _settled(settings: Settings, database: Database, place: int) -> WalletServer
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     counted = settings.workers + (0 if database.is_embedded else 1)
     if counted >= len(os.sched_getaffinity(0)):
-        stay_on_one(place, neighbours=settings.workers)
+        stay_on_one(place)
         return build()
     server = build()  # starts gRPC's own threads: they need no lock of Python's and may roam
-    stay_on_one(place, neighbours=settings.workers)
+    stay_on_one(place)
     return server
 
 
