@@ -124,11 +124,11 @@ def _awaited(*signals: signal.Signals) -> Callable[[], None]:
     for each in signals:
         signal.signal(each, restore)
 
-    def wait() -> None:
+    def sleep() -> None:
         os.read(woken, 1)
         restore()  # again: a signal may have come before the last handler was in place
 
-    return wait
+    return sleep
 
 
 @retry(

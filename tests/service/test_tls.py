@@ -98,33 +98,18 @@ def test_a_certificate_that_could_not_be_read_for_a_moment_is_tried_again(
             assert alice.balance().posted.minor_units == 1
 
 
-def test_a_client_without_a_certificate_is_turned_away_where_one_is_demanded(
+def test_where_a_clients_certificate_is_demanded_only_who_shows_one_is_served(
     sqlite_url: str, tmp_path: Path
 ) -> None:
     server, client = make_certificate("server"), make_certificate("client")
     authority = tmp_path / "clients.crt"
     authority.write_bytes(client.chain)
     files = write_certificate(tmp_path, server)
-    with (
-        serving(sqlite_url, tmp_path, **files, tls_client_ca_file=authority) as wallet,
-        secure_client(wallet.target, server.chain) as nameless,
-        pytest.raises(Undecided),
-    ):
-        nameless.balance()
-
-
-def test_a_client_shows_its_certificate_where_one_is_demanded(
-    sqlite_url: str, tmp_path: Path
-) -> None:
-    server, client = make_certificate("server"), make_certificate("client")
-    authority = tmp_path / "clients.crt"
-    authority.write_bytes(client.chain)
-    files = write_certificate(tmp_path, server)
-    with (
-        serving(sqlite_url, tmp_path, **files, tls_client_ca_file=authority) as wallet,
-        secure_client(wallet.target, server.chain, client) as alice,
-    ):
-        assert alice.balance().user_id == "alice"
+    with serving(sqlite_url, tmp_path, **files, tls_client_ca_file=authority) as wallet:
+        with secure_client(wallet.target, server.chain, client) as alice:
+            assert alice.balance().user_id == "alice"
+        with secure_client(wallet.target, server.chain) as nameless, pytest.raises(Undecided):
+            nameless.balance()
 
 
 def test_the_lines_to_try_a_server_with_trust_its_certificate(

@@ -11,7 +11,9 @@ from harness.patience import eventually
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
 from harness.processes import run_wallet, wallet_environment
 from psycopg2 import sql
+from sqlalchemy.exc import DBAPIError
 
+from wallet_service.storage import sqlite
 from wallet_service.storage.database import open_database
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
 
@@ -163,3 +165,12 @@ def test_an_unsupported_database_is_refused_by_its_variables_name(
     assert refused.returncode in {1, 2}
     assert "WALLET_DATABASE_URL" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_commit_that_finds_the_disk_full_is_not_in_doubt() -> None:
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    error = DBAPIError.instance("COMMIT", None, full, sqlite3.Error)
+
+    assert sqlite.was_lost(error)
+    assert sqlite.was_refused(error)

@@ -256,7 +256,7 @@ def test_an_accounts_holds_are_found_by_an_index(busy: Database) -> None:
 @pytest.mark.parametrize("skipped", [0, PAGE, MANY_HOLDS // 2, MANY_HOLDS - PAGE])
 def test_any_page_of_holds_touches_no_more_rows_than_it_has(busy: Database, skipped: int) -> None:
     first = HOLDS + MANY_HOLDS - skipped
-    after = ((first + 1) // 2, _id_of(first + 1)) if skipped else None
+    after = _position_of(first + 1) if skipped else None
 
     page, steps = _explained(
         busy, lambda: read_holds(busy, BOB, states=(), after=after, page_size=PAGE)
@@ -273,7 +273,7 @@ def test_any_page_of_an_accounts_changes_touches_no_more_rows_than_it_has(
     busy: Database, skipped: int
 ) -> None:
     first = LINES + CHANGES - skipped
-    after = ((first + 1) // 2, _id_of(first + 1)) if skipped else None
+    after = _position_of(first + 1) if skipped else None
 
     page, steps = _explained(
         busy, lambda: read_account_changes(busy, BOB, after=after, page_size=PAGE)
@@ -303,14 +303,14 @@ def test_a_state_that_no_hold_is_in_looks_at_a_bounded_number_of_holds(
     busy: Database, skipped: int
 ) -> None:
     first = HOLDS + MANY_HOLDS - skipped
-    after = ((first + 1) // 2, _id_of(first + 1)) if skipped else None
+    after = _position_of(first + 1) if skipped else None
 
     page, steps = _explained(
         busy, lambda: read_holds(busy, BOB, states=["ACTIVE"], after=after, page_size=PAGE)
     )
 
     last = first - SCAN_ROWS_MAX + 1
-    assert page == ([], (last // 2, _id_of(last)))
+    assert page == ([], _position_of(last))
     _assert_found_by(steps, "holds_of_account")
     assert _rows_max(steps) <= SCAN_ROWS_MAX
 
@@ -339,6 +339,10 @@ def test_a_filtered_page_that_fills_soon_looks_at_no_more_rows(
     assert _numbers(page.rows) == _page_of(HOLDS + MANY_HOLDS)
     _assert_found_by(steps, "holds_of_account")
     assert _rows_max(steps) <= PAGE + 1
+
+
+def _position_of(number: int) -> tuple[int, str]:
+    return number // 2, _id_of(number)
 
 
 def _id_of(number: int) -> str:

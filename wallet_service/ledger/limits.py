@@ -47,9 +47,14 @@ class Outflow(NamedTuple):
     freeing_count_at: int | None = None
 
 
+def is_rolling(window: str) -> bool:
+    """Tell whether a window moves with time, so that room comes back bit by bit."""
+    return window in _ROLLING_US
+
+
 def window_start(window: str, now: int) -> int:
     """Return when a window that `now` is in began, in microseconds; itself not for TRANSACTION."""
-    if window in _ROLLING_US:
+    if is_rolling(window):
         return now - _ROLLING_US[Window(window)]
     day = _midnight(now)
     if window == Window.CALENDAR_WEEK:
@@ -68,7 +73,7 @@ def window_reset(window: str, now: int, freeing_at: int) -> str:
     """
     if window == Window.TRANSACTION:
         return ""
-    if window in _ROLLING_US:
+    if is_rolling(window):
         # A window includes its first microsecond.
         return _text(freeing_at + _ROLLING_US[Window(window)] + 1)
     day = _midnight(now)

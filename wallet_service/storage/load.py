@@ -20,7 +20,7 @@ from wallet_service.ledger.commands import (
     accounts_of,
 )
 from wallet_service.ledger.errors import LedgerCorrupt
-from wallet_service.ledger.limits import Outflow, Window, window_start
+from wallet_service.ledger.limits import Outflow, Window, is_rolling, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database, RolledBack
 from wallet_service.storage.moments import (
@@ -179,15 +179,18 @@ def _outflows(
     There is room again once a window begins behind all but what the maximum has room for beside
     the holds. What the batch itself spends or gives back is not foreseen.
     """
-    starts = {name: Moment(name[0], window_start(name[1].window, now)) for name in limits}
+    starts = {(key, limit): Moment(key, window_start(limit.window, now)) for key, limit in limits}
     last_entries = find_last_entries(database, connection, set(starts.values()))
     outflows: dict[_Limited, Outflow] = {}
     sums: dict[_Limited, Outlay] = {}
     counts: dict[_Limited, Outlay] = {}
     for name, moment in starts.items():
-        key, limit = name
         before = last_entries.get(moment)
         outflow = Outflow(before.outflow_minor, before.outflow_count) if before else Outflow()
+        outflows[name] = outflow
+        key, limit = name
+        if not is_rolling(limit.window):
+            continue  # all its room comes back when the next one begins
         sequence = before.sequence if before else 0
         account = accounts.get(key) or Account(*key)
         if limit.max_minor is not None:
@@ -196,7 +199,6 @@ def _outflows(
         if limit.max_count is not None:
             kept = account.outflow_count - max(0, limit.max_count - account.open_holds)
             counts[name] = Outlay(key, max(outflow.debits, kept), sequence)
-        outflows[name] = outflow
     sum_times = _times_after(database, connection, sums, entries.c.outflow_minor)
     count_times = _times_after(database, connection, counts, entries.c.outflow_count)
     return {

@@ -5,7 +5,6 @@ BEGIN IMMEDIATE takes the one write lock before anything is read, so what a batc
 change under it; a deferred transaction would fail halfway instead of waiting.
 """
 
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +100,8 @@ def create_engines(url: URL, limits: Limits) -> Engines:
     )
     for engine in (writer, reader, prober):
         event.listen(engine, "connect", _set_up)
-        if path:
+    if path:
+        for engine in (writer, reader):
             _follow_name(engine, path)
     event.listen(writer, "connect", _keep_undo_in_memory)
     event.listen(writer, "begin", _begin_immediate)
@@ -170,7 +170,7 @@ def _follow_name(engine: Engine, path: Path) -> None:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 (every batch asks)
+        status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -263,6 +263,7 @@ def was_too_slow(_error: DBAPIError) -> bool:
 
 def was_refused(error: DBAPIError) -> bool:
     """Tell whether a statement itself was refused, so that its transaction cannot commit."""
+    # A COMMIT that finds the disk full has written nothing that counts.
     return not was_lost(error) or _code(error) & 0xFF == sqlite3.SQLITE_FULL
 
 
