@@ -146,7 +146,7 @@ def _batch(books: Books) -> tuple[str, list[str], _Copies, str, list[str]]:
     records = sorted(outcome.transaction for outcome in books.decided)
     lines = [entry for outcome in books.decided for entry in outcome.entries]
     copies = [
-        (copy_into(table, columns), copy_lines(columns))
+        (copy_into(table, columns), "".join(copy_lines(columns)))
         for table, columns in (
             (transactions, filled_columns(transactions, records)),
             (entries, filled_columns(entries, lines)),

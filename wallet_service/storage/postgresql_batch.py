@@ -6,9 +6,8 @@ are looked up by messages of their own, where there are some.
 """
 
 import functools
-import io
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -154,10 +153,19 @@ def find_transactions(connection: Connection, ids: Sequence[str]) -> Sequence[Se
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows by COPY."""
     columns = filled_columns(table, rows)
-    lines = copy_lines(columns)
     with driver_cursor(connection, f"COPY {table.name}") as cursor:
-        # In one piece: for each piece the driver has to wait for its turn among the threads.
-        cursor.copy_expert(copy_into(table, columns), io.StringIO(lines), size=len(lines) + 1)
+        lines = _Pieces(copy_lines(columns))
+        cursor.copy_expert(copy_into(table, columns), lines)  # type: ignore[arg-type]
+
+
+class _Pieces:
+    """What the driver asks of a file: one piece of text at a time, of whatever size."""
+
+    def __init__(self, pieces: Iterator[str]) -> None:
+        self._pieces = pieces
+
+    def read(self, _size: int) -> str:
+        return next(self._pieces, "")
 
 
 def write(connection: Connection, last: LastRows) -> list[Statement]:
