@@ -25,6 +25,7 @@ from wallet_service.engine.sweeper import Sweeper
 from wallet_service.health import HealthMonitor
 from wallet_service.ledger.books import Rules
 from wallet_service.settings import Settings, SettingsError
+from wallet_service.storage.checkpointer import Checkpointer
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
 from wallet_service.storage.queries import read_balances
@@ -107,6 +108,7 @@ class WalletServer:
             self._pool, interceptors=[self._calls()], options=list(options.items())
         )
         self._add_services()
+        self._checkpointer = Checkpointer(database) if database.is_embedded else None
 
     def _calls(self) -> Calls:
         verifier = TokenVerifier(
@@ -200,6 +202,8 @@ class WalletServer:
         """End all threads, however long each still has to wait, and close the database."""
         self._watches.stop()
         self._sweeper.stop()
+        if self._checkpointer:
+            self._checkpointer.stop()
         stopped.wait()
         for pool in (self._pool, self._watches.pool):
             pool.shutdown(wait=True)

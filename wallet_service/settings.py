@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     #: Processes sharing the port.
     workers: Count = 1
     #: Whether each worker stays on one processor: its threads take turns anyway, and far apart each
-    #: turn takes longer. Where processors are to spare, gRPC's own threads may use them.
+    #: turn takes longer. Where processors are to spare, threads without Python's lock may use them.
     pin_workers: bool = True
     #: Threads a worker handles calls with.
     threads: Count = 64

@@ -65,6 +65,9 @@ _LOST = {
     sqlite3.SQLITE_READONLY,
 }
 
+#: A log of 40 MB. So long it grows only where nobody copies it beside the batches.
+_LOG_PAGES_MAX = 10_000
+
 _CHANGE_NOTHING = update(accounts).values(sequence=accounts.c.sequence).where(false())
 
 
@@ -103,6 +106,7 @@ def create_engines(url: URL, limits: Limits) -> Engines:
     if path:
         for engine in (writer, reader):
             _follow_name(engine, path)
+    event.listen(writer, "connect", _let_log_grow)
     event.listen(writer, "connect", _keep_undo_in_memory)
     event.listen(writer, "begin", _begin_immediate)
     return Engines(writer, reader, prober)
@@ -174,6 +178,16 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _let_log_grow(connection: sqlite3.Connection, _record: object) -> None:
+    """Leave copying the log to others as long as they keep up: it takes longer than a batch."""
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES_MAX}")
+
+
+def checkpoint(connection: Connection) -> None:
+    """Copy what can be copied of the log into the file, keeping nobody waiting."""
+    connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _keep_undo_in_memory(connection: sqlite3.Connection, _record: object) -> None:
