@@ -66,8 +66,11 @@ def test_what_is_written_comes_into_the_file_without_another_batch(file: Path) -
 def test_a_copy_that_fails_is_told_and_done_later(file: Path, embedded: Database) -> None:
     with capture_logs() as logs:
         away = file.rename(file.with_suffix(".away"))
-        eventually(lambda: "checkpoint_failed" in {log["event"] for log in logs})
+        (cause, *_) = eventually(
+            lambda: [log["cause"] for log in logs if log["event"] == "checkpoint_failed"]
+        )
         away.rename(file)
     _deposit(embedded, "second")
 
+    assert "unable to open database file" in cause
     assert eventually(lambda: _deposits_without_log(file) == 2)

@@ -58,7 +58,7 @@ class Sweeper:
             try:
                 self._sweep()
             except Exception as error:  # noqa: BLE001 (whatever it is, it may be over next time)
-                _log.warning("holds_not_swept", cause=repr(error))
+                _log.warning("holds_not_swept", cause=repr(error.__cause__ or error))
 
     def _sweep(self) -> None:
         """Release all that is due; what cannot be released does not keep the rest waiting."""

@@ -44,5 +44,5 @@ class Checkpointer:
             try:
                 self._database.probe(sqlite.checkpoint)
             except Exception as error:  # noqa: BLE001 (whatever it is, it may be over next time)
-                _log.warning("checkpoint_failed", cause=repr(error))
+                _log.warning("checkpoint_failed", cause=repr(error.__cause__ or error))
                 wait_ms = _PAUSE_MS

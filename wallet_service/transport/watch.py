@@ -167,7 +167,7 @@ class Watches:
             try:
                 sequences = read_sequences(self._database, {watcher.key for watcher in watchers})
             except Exception as error:  # noqa: BLE001 (whatever it is, it may be over next time)
-                _log.warning("watches_not_polled", cause=repr(error))
+                _log.warning("watches_not_polled", cause=repr(error.__cause__ or error))
                 continue
             self._polled_at = asked_at
             for watcher in watchers:
