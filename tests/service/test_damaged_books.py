@@ -1,14 +1,21 @@
 """Books that contradict themselves stop the account that is damaged, and nobody else."""
 
 from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode
 from harness.calls import user, wait_until
 from harness.people import People, hold_now, hold_of, money_of, rub
 from sqlalchemy import text
 from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, HOLD_STATE_EXPIRED
-from wallet_client.v1.wallet_service_pb2 import DepositRequest, GetBalanceRequest, TransferRequest
+from wallet_client.v1.wallet_service_pb2 import (
+    DepositRequest,
+    ExecuteBatchRequest,
+    GetBalanceRequest,
+    TransferRequest,
+)
 
 from wallet_service.storage.database import open_database
 
+Operation = ExecuteBatchRequest.Operation
 ONE_SECOND = Duration(seconds=1)
 
 
@@ -32,6 +39,28 @@ def test_a_line_that_is_there_already_is_data_loss(
     assert "alice" not in damaged.message
     assert other.code.name == "OK"
     assert money_of(people, "bob", "carol") == [(500, 0), (9, 0)]
+
+
+def test_a_batch_of_others_goes_on_without_the_account_that_is_damaged(
+    people: People, database_url: str
+) -> None:
+    database = open_database(database_url)
+    with database.transaction() as connection:
+        connection.execute(text("UPDATE accounts SET sequence = 0 WHERE user_id = 'alice'"))
+    database.close()
+    deposits = [
+        DepositRequest(user_id=user_id, amount=rub(7), request_id=f"{user_id}-{number}")
+        for number in range(5)
+        for user_id in ("alice", "bob")
+    ]
+
+    answer = people.bank.send(
+        ExecuteBatchRequest(operations=[Operation(deposit=each) for each in deposits])
+    )
+
+    codes = [result.error.code for result in answer.response.results]
+    assert codes == [StatusCode.DATA_LOSS.value[0], 0] * 5
+    assert money_of(people, "bob") == [(535, 0)]
 
 
 def test_limits_that_are_none_are_data_loss(people: People, target: str, database_url: str) -> None:

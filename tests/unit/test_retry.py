@@ -256,6 +256,34 @@ def test_commands_that_came_together_stay_together_when_their_batch_is_split(
     assert execute.parts == [["0", "1", "2", "poison"], ["0", "1", "2"], ["poison"]]
 
 
+def one_by_one(*names: str, is_atomic: bool = False) -> Submission:
+    """Return commands that came together."""
+    return Submission([deposit(name, "alice", 5) for name in names], is_atomic=is_atomic)
+
+
+def test_a_command_that_spoils_those_it_came_with_fails_alone_and_they_keep_their_order() -> None:
+    execute = Executions(failing_with("poison", ZeroDivisionError("spoilt")))
+    first, second = one_by_one("0", "poison", "2", "3", "4"), one_by_one("5")
+
+    answers = settle(execute, [first, second], timeout_s=LONG_S)
+
+    assert [names(answer) for answer in answers] == [
+        ["0", "ZeroDivisionError", "2", "3", "4"],
+        ["5"],
+    ]
+    carried_out = [part for part in execute.parts if "poison" not in part and part != ["5"]]
+    assert carried_out == [["0"], ["2", "3", "4"]]
+
+
+def test_a_command_that_spoils_an_atomic_batch_fails_all_of_it() -> None:
+    execute = Executions(failing_with("poison", ZeroDivisionError("spoilt")))
+
+    (answer,) = settle(execute, [one_by_one("0", "poison", is_atomic=True)], timeout_s=LONG_S)
+
+    assert names(answer) == ["ZeroDivisionError"] * 2
+    assert len(execute.parts) == 1
+
+
 def test_every_command_of_a_submission_that_fails_gets_its_error() -> None:
     together = Submission([submission.commands[0] for submission in batch(3)], is_atomic=True)
     execute = Executions(failing_then_always(ConnectionLost("gone")))

@@ -8,7 +8,7 @@ id is already recorded answers what was recorded.
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,11 +59,49 @@ class _Part:
             answers = [list(map(_certain, each)) for each in answers]
         return dict(zip(self.indexes, answers, strict=True))
 
-    def halves(self) -> list["_Part"]:
-        """Return two parts, which wait for busy accounts once more: it may be only one of them."""
-        middle = len(self.indexes) // 2
-        halves = (self.indexes[:middle], self.indexes[middle:])
-        return [_Part(indexes, is_in_doubt=self.is_in_doubt) for indexes in halves]
+    def of(self, indexes: list[int]) -> "_Part":
+        """Return a part that shares this one's past."""
+        return _Part(indexes, is_in_doubt=self.is_in_doubt)
+
+
+class _Pieces:
+    """
+    Submissions by index, and which became two: those whose commands are each for itself.
+
+    Args:
+        batch: The first of them.
+    """
+
+    def __init__(self, batch: Sequence[Submission]) -> None:
+        self.submissions = list(batch)
+        self._halves: dict[int, tuple[int, int]] = {}
+
+    def split(self, part: _Part, parts: deque[_Part]) -> bool:
+        """
+        Put the halves of a part among those to be run, unless it stays whole.
+
+        They wait for busy accounts once more: it may be only one of them.
+        """
+        middle = len(part.indexes) // 2
+        if middle:
+            parts += (part.of(part.indexes[:middle]), part.of(part.indexes[middle:]))
+            return True
+        (index,) = part.indexes
+        commands, is_atomic = self.submissions[index]
+        middle = len(commands) // 2
+        if is_atomic or not middle:
+            return False
+        first, second = halves = len(self.submissions), len(self.submissions) + 1
+        self.submissions += [Submission(commands[:middle]), Submission(commands[middle:])]
+        self._halves[index] = halves
+        parts.extendleft((part.of([second]), part.of([first])))  # commands keep their order
+        return True
+
+    def joined(self, results: Mapping[int, list[Result]], index: int) -> list[Result]:
+        """Return what became of a submission, whole or in pieces."""
+        if index not in self._halves:
+            return results[index]
+        return [result for half in self._halves[index] for result in self.joined(results, half)]
 
 
 def settle(
@@ -81,19 +119,20 @@ def settle(
 
     Returns:
         In the order of the submissions. One that spoils its batch (its data, its locks, or a
-        fault of ours) gets its own error; the others are carried out.
+        fault of ours) gets its own error; the others are carried out. So do, in their order, the
+        commands of a submission whose commands are each for itself.
     """
     deadline = time.monotonic() + timeout_s
+    pieces = _Pieces(batch)
     results: dict[int, list[Result]] = {}
     parts = deque([_Part(list(range(len(batch))), WHOLE_BATCH_ATTEMPTS_MAX)])
     while parts:
         part = parts.popleft()
         try:
-            answers = _attempt(execute, batch, part, deadline)
+            answers = _attempt(execute, pieces.submissions, part, deadline)
         except Exception as error:  # noqa: BLE001 (the fault of one must not fail the others)
-            may_split = len(part.indexes) > 1 and time.monotonic() < deadline
-            if may_split and not isinstance(error, DatabaseUnavailable):
-                parts += part.halves()
+            may_split = time.monotonic() < deadline and not isinstance(error, DatabaseUnavailable)
+            if may_split and pieces.split(part, parts):
                 continue
             if isinstance(error, LedgerCorrupt):
                 _log.error("ledger_corrupt", exc_info=error)
@@ -105,12 +144,12 @@ def settle(
                 parts.clear()
             for each in failed:
                 told: list[list[Result]] = [
-                    [error] * len(batch[index].commands) for index in each.indexes
+                    [error] * len(pieces.submissions[index].commands) for index in each.indexes
                 ]
                 results.update(each.settled_by(told))
             continue
         results.update(part.settled_by(answers))
-    return [results[index] for index in range(len(batch))]
+    return [pieces.joined(results, index) for index in range(len(batch))]
 
 
 def _certain(result: Result) -> Result:

@@ -15,15 +15,13 @@ import structlog
 from wallet_service.engine.execute import Submission
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.ledger.commands import SYSTEM, ExpireHold
-from wallet_service.ledger.errors import Contention, HoldNotDue, Unavailable
+from wallet_service.ledger.errors import HoldNotDue
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import BEFORE_ALL_HOLDS, read_due_holds
 
 INTERVAL_S = 0.5
 _HOLDS_AT_ONCE = 200
 _DEADLINE_S = 30.0
-#: Failures that are others' doing, not a hold's.
-_OTHERS = (Contention, Unavailable)
 
 _log = structlog.get_logger()
 
@@ -82,13 +80,9 @@ class Sweeper:
         ]
         deadline = time.monotonic() + _DEADLINE_S
         results = self._engine.submit_all(Submission(commands), deadline=deadline)
-        failures = [
+        return [
             result
             for result in results
             # Somebody resolved it meanwhile, or this clock is ahead of the batch's.
             if isinstance(result, Exception) and not isinstance(result, HoldNotDue)
         ]
-        is_spoiled = any(not isinstance(failure, _OTHERS) for failure in failures)
-        if is_spoiled and len(hold_ids) > 1:  # by one of them: each for itself
-            return [failure for hold_id in hold_ids for failure in self._release([hold_id])]
-        return failures

@@ -1,5 +1,6 @@
 """Batches: many requests of the other methods in one call, and what became of each."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ from wallet_service.ledger.errors import (
 from wallet_service.transport import decode, encode
 from wallet_service.transport.auth import Caller
 from wallet_service.transport.decode import Decoder
+from wallet_service.transport.interceptors import current_call, incident
 from wallet_service.transport.status import status_of
 
 OPERATIONS_MAX = 1000
@@ -133,6 +135,7 @@ def response_of(
         for index, result in enumerate(results):
             _raise_for_batch(index, result, submission.commands)
     response = ExecuteBatchResponse()
+    told = functools.cache(functools.partial(incident, current_call().method))
     holds_size = 0
     for index, (command, result) in _in_turns(list(zip(submission.commands, results, strict=True))):
         message = response.results.add()
@@ -143,10 +146,9 @@ def response_of(
                 if holds_size > _HOLDS_BYTES_MAX:
                     message.hold.ClearField("description")
                     message.hold.ClearField("metadata")
-        elif isinstance(result, WalletError):
-            message.error.CopyFrom(status_of(_placed(result, index, command)))
         else:
-            raise result
+            error = result if isinstance(result, WalletError) else told(result)
+            message.error.CopyFrom(status_of(_placed(error, index, command)))
     return response
 
 

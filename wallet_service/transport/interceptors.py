@@ -156,7 +156,7 @@ class Calls(grpc.ServerInterceptor):
             if call.is_replayed:
                 context.set_trailing_metadata((_REPLAYED,))
         except Exception as error:  # noqa: BLE001 (the client learns only its number)
-            failure = error if isinstance(error, WalletError) else _incident(method, error)
+            failure = error if isinstance(error, WalletError) else incident(method, error)
             call.failure = failure
             abort(context, failure, *((_REPLAYED,) if call.is_replayed else ()))
         finally:
@@ -189,7 +189,7 @@ def _run_on(pool: ThreadPool, behavior: Any) -> None:
     behavior.experimental_thread_pool = pool
 
 
-def _incident(method: str, error: Exception) -> InternalError:
+def incident(method: str, error: Exception) -> InternalError:
     """Log an unknown error once, with its cause, under a number that the client is told."""
     incident_id = uuid.uuid4().hex
     _log.error("incident", incident_id=incident_id, method=method, exc_info=error)
