@@ -71,7 +71,7 @@ lock: $(VENV)/dev.stamp ## Lock the newest dependencies that fit
 
 .PHONY: clean
 clean: ## Remove what was installed and built, but not var/
-	rm -rf $(VENV) build dist *.egg-info clients/python/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info $(addprefix clients/python/, build dist *.egg-info) .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/run.stamp: requirements/run.txt $(PROJECT)
 	$(PYTHON) -m venv $(VENV)

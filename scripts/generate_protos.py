@@ -1,9 +1,9 @@
 """
 Generate the Python stubs of `protos/` into the client distribution.
 
-protoc writes absolute imports of the proto package (`from wallet.v1 import …`); they are rewritten
-to where the stubs live, while the proto file names inside the descriptors, which are global in a
-process, stay `wallet/v1/*.proto`.
+protoc writes absolute imports of the proto package (`from wallet.v1 import …`), and which module
+each message is in; both are rewritten to where the stubs live, while the proto file names inside
+the descriptors, which are global in a process, stay `wallet/v1/*.proto`.
 """
 
 import os
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 THIRD_PARTY = ROOT / "third_party"
 TARGET = ROOT / "clients/python/wallet_client/v1"
-IMPORT = re.compile(r"^((?:from|import) )wallet\.v1\b", re.MULTILINE)
+MODULE = re.compile(r"(^(?:from|import) |DESCRIPTOR, ')wallet\.v1\b", re.MULTILINE)
 
 
 def generate() -> dict[str, str]:
@@ -36,7 +36,7 @@ def generate() -> dict[str, str]:
         subprocess.run([*protoc, *outputs, *sources], check=True, env={**os.environ, "PATH": path})
         made = {path.name: path.read_text() for path in Path(scratch).glob("wallet/v1/*")}
     return {
-        name: IMPORT.sub(r"\1wallet_client.v1", text)
+        name: MODULE.sub(r"\1wallet_client.v1", text)
         for name, text in made.items()
         if "_pb2_grpc" not in name or "Stub" in text  # not of files without services
     }

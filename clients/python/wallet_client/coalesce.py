@@ -14,13 +14,22 @@ from typing import Any
 
 import grpc
 
-from wallet_client.errors import WalletError
+from wallet_client.errors import OutcomeUnknown, Overloaded, WalletError
 from wallet_client.operations import OPERATIONS_MAX, Operation, batch_of, response_of
 from wallet_client.statuses import RETRYABLE, error_from_status
-from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
+from wallet_client.v1.wallet_service_pb2 import (
+    CaptureHoldRequest,
+    ExecuteBatchRequest,
+    ExecuteBatchResponse,
+    VoidHoldRequest,
+)
 
 #: How long the first of a batch waits for others.
 WAIT_S = 0.001
+#: What is answered with a hold and all its words, which a large answer would come without: with so
+#: many of them it stays below.
+_RESOLVING = (CaptureHoldRequest, VoidHoldRequest)
+_RESOLVING_MAX = 40
 #: What one call can do to a whole batch. Nothing was done then: each is sent by itself.
 _SPOILED = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -32,7 +41,9 @@ _SPOILED = {
 def _is_spoiled(error: Exception) -> bool:
     """Tell whether a batch failed for one of its calls, not for the state of the server."""
     return (
-        isinstance(error, WalletError) and error.code in _SPOILED and error.reason != "OVERLOADED"
+        isinstance(error, WalletError)
+        and not isinstance(error, OutcomeUnknown | Overloaded)
+        and error.code in _SPOILED
     )
 
 
@@ -41,16 +52,17 @@ class _Call:
     A waiting thread's call.
 
     `goes_alone`: its thread shall send it by itself, as whatever was not answered: its request id
-    makes that safe. It is set last, when the answer is there.
+    makes that safe. It is set last, when the answer is there. `is_in_doubt`: it may be done.
     """
 
-    __slots__ = ("error", "goes_alone", "request", "response", "woken")
+    __slots__ = ("error", "goes_alone", "is_in_doubt", "request", "response", "woken")
 
     def __init__(self, request: Operation) -> None:
         self.request = request
         self.response: Any = None
         self.error: Exception | None = None
         self.goes_alone = True
+        self.is_in_doubt = False
         self.woken = threading.Lock()
         self.woken.acquire()
 
@@ -68,14 +80,14 @@ class Coalescer:
         self._mutex = threading.Lock()
         self._gathering: list[_Call] = []
 
-    def call(self, request: Operation, alone: Callable[[], Any]) -> Any:
+    def call(self, request: Operation, alone: Callable[..., Any]) -> Any:
         """
         Have a request carried out in a batch with those of other threads.
 
         Args:
             request: With its request id; not `validate_only`.
 
-            alone: Sends it by itself, where that has to be.
+            alone: Sends it by itself, where that has to be; told `is_in_doubt`.
 
         Raises:
             WalletError: As if it had been sent by itself.
@@ -84,7 +96,7 @@ class Coalescer:
         self._gather(call)
         call.woken.acquire()
         if call.goes_alone:
-            return alone()
+            return alone(is_in_doubt=call.is_in_doubt)
         if call.error:
             raise call.error
         return call.response
@@ -101,7 +113,7 @@ class Coalescer:
             with self._mutex:
                 is_first = not self._gathering
                 self._gathering.append(call)
-                if len(self._gathering) == OPERATIONS_MAX:
+                if self._is_full():
                     batch, self._gathering = self._gathering, []
             if is_first:
                 time.sleep(WAIT_S)
@@ -116,6 +128,10 @@ class Coalescer:
             self._let_go(call, batch)
             raise
 
+    def _is_full(self) -> bool:
+        holds = sum(isinstance(each.request, _RESOLVING) for each in self._gathering)
+        return holds == _RESOLVING_MAX or len(self._gathering) == OPERATIONS_MAX
+
     def _let_go(self, call: _Call, batch: list[_Call]) -> None:
         """Wake all who wait for the thread of a call; who has no answer yet goes alone."""
         if not batch:
@@ -127,17 +143,21 @@ class Coalescer:
                 each.woken.release()
 
     def _answer(self, batch: list[_Call]) -> None:
+        for call in batch:
+            call.is_in_doubt = True
         try:
             results = self._execute(batch_of([call.request for call in batch], atomic=False))
         except Exception as error:  # noqa: BLE001 (raised again, in each of the threads)
             for call in batch:
                 call.error = _own(error, call.request.request_id)
+                call.is_in_doubt = isinstance(error, OutcomeUnknown)
                 call.goes_alone = _is_spoiled(error)
             return
         for call, result in zip(batch, results.results, strict=True):
             if result.HasField("error"):
                 failure = error_from_status(result.error, request_id=call.request.request_id)
                 call.error = failure
+                call.is_in_doubt = isinstance(failure, OutcomeUnknown)
                 # By itself it names its fields as its caller knows them; nothing was bound.
                 call.goes_alone = failure.code in RETRYABLE | {grpc.StatusCode.INVALID_ARGUMENT}
             else:

@@ -1,8 +1,8 @@
 """How calls are sent: with a token, a deadline, and again where that is safe and can help."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self, TypedDict, TypeVar
 
 import grpc
@@ -10,7 +10,7 @@ import uuid_utils
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from wallet_client.coalesce import Coalescer
-from wallet_client.errors import OutcomeUnknown, WalletError
+from wallet_client.errors import InvalidRequest, OutcomeUnknown, Refused, Undecided, WalletError
 from wallet_client.statuses import RETRYABLE, error_from
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
@@ -27,6 +27,9 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
 ]
+
+#: Some centuries later gRPC's own numbers end.
+_TIMEOUT_S_MAX = 10**9
 
 _Response = TypeVar("_Response")
 
@@ -91,8 +94,8 @@ class Connection:
         attempts_max: int = 5,
         coalesce: bool = False,
     ) -> None:
-        if not 0 < timeout_s < math.inf:
-            raise ValueError(f"timeout_s: must be a number of seconds, not {timeout_s}")
+        if not 0 < timeout_s <= _TIMEOUT_S_MAX:
+            raise ValueError(f"timeout_s: must be above 0, at most {_TIMEOUT_S_MAX}: {timeout_s}")
         self._token = token if callable(token) else lambda: token
         self._renews_token = callable(token)
         self._timeout_s = timeout_s
@@ -121,27 +124,58 @@ class Connection:
         self._channel.close()
 
     def _call(self, method: Callable[..., _Response], request: Any) -> _Response:
-        """Send a request until it is answered for good, always the same request."""
+        """Send what writes nothing until it is answered."""
+        return self._tried(partial(self._send, method, request))
+
+    def _tried(self, send: Callable[[], _Response]) -> _Response:
+        """Send a request, always the same, as often as that can help."""
         retrying = Retrying(
             retry=retry_if_exception(self._may_succeed_later),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
             stop=stop_after_attempt(self._attempts_max),
             reraise=True,
         )
-        response: _Response = retrying(self._send, method, request)
+        response: _Response = retrying(send)
         return response
+
+    def _settle(
+        self, method: Callable[..., _Response], request: Any, *, is_in_doubt: bool = False
+    ) -> _Response:
+        """
+        Send a write until it is answered for good.
+
+        Once a try may have arrived, only an answer from the books tells that nothing was done:
+        whatever else a later try ends with is raised as `OutcomeUnknown`.
+        """
+
+        def send() -> _Response:
+            nonlocal is_in_doubt
+            try:
+                return self._send(method, request)
+            except (Refused, InvalidRequest):
+                raise
+            except Exception as error:
+                is_in_doubt = is_in_doubt or isinstance(error, OutcomeUnknown)
+                if is_in_doubt and not isinstance(error, OutcomeUnknown):
+                    raise _in_doubt(error, _request_id_of(request)) from error
+                raise
+
+        return self._tried(send)
 
     def _write(self, method: Callable[..., _Response], request: Any) -> _Response:
         """Send a write by itself, or with those of other threads if that was chosen."""
         if self._coalescer is None or request.validate_only:
-            return self._call(method, request)
-        response: _Response = self._coalescer.call(
-            request, alone=lambda: self._call(method, request)
-        )
+            return self._write_alone(method, request)
+        response: _Response = self._coalescer.call(request, partial(self._settle, method, request))
         return response
 
+    def _write_alone(self, method: Callable[..., _Response], request: Any) -> _Response:
+        if request.validate_only:
+            return self._call(method, request)
+        return self._settle(method, request)
+
     def _execute(self, request: ExecuteBatchRequest) -> ExecuteBatchResponse:
-        return self._call(self._service.ExecuteBatch, request)
+        return self._settle(self._service.ExecuteBatch, request)
 
     def _rows(self, method: Callable[..., Any], request: Any, field: str) -> Iterator[Any]:
         """Yield the rows of a listing, asking for its pages as they are needed."""
@@ -161,7 +195,10 @@ class Connection:
         try:
             token = self._token()
         except grpc.RpcError as error:  # tokens may come from a service too
-            raise error_from(error, request_id=_request_id_of(request)) from error
+            failure = error_from(error, request_id=_request_id_of(request))
+            if isinstance(failure, OutcomeUnknown):  # of the token's request, not of this one
+                failure = Undecided(str(failure), code=failure.code, request_id=failure.request_id)
+            raise failure from error
         if not isinstance(token, str):
             raise TypeError(f"token: must be text, not {type(token).__name__}")
         return (("authorization", f"Bearer {token.strip()}"),)  # a file's content ends with a line
@@ -186,8 +223,26 @@ class Connection:
         return (
             not self._is_closed
             and isinstance(error, WalletError)
-            and (error.code in RETRYABLE or error.reason == "OVERLOADED")
+            and (
+                isinstance(error, OutcomeUnknown)
+                or error.code in RETRYABLE
+                or error.reason == "OVERLOADED"
+            )
         )
+
+
+def _in_doubt(error: Exception, request_id: str) -> OutcomeUnknown:
+    """Tell of an error that it came after a try that may have arrived."""
+    if not isinstance(error, WalletError):
+        return OutcomeUnknown(repr(error), code=grpc.StatusCode.UNKNOWN, request_id=request_id)
+    return OutcomeUnknown(
+        str(error),
+        code=error.code,
+        reason=error.reason,
+        metadata=error.metadata,
+        request_id=request_id,
+        fields=error.fields,
+    )
 
 
 def _request_id_of(request: Any) -> str:

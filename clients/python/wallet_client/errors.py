@@ -89,7 +89,7 @@ class Refused(WalletError):
     """
     The books said no. The same request id will always be answered so; a new one may succeed.
 
-    A read binds nothing: what it did not find may be there later.
+    A read binds nothing, nor does `validate_only`: the answer may be another later.
     """
 
     @property
@@ -166,7 +166,8 @@ class TransactionNotFound(Refused, NotFound):
     """
     What shall be reversed is not there, or not the caller's to see.
 
-    Reading a transaction raises plain `NotFound`: what is not there yet may still be made.
+    Reading a transaction, or `validate_only`, raises plain `NotFound`: what is not there yet may
+    still be made.
     """
 
 
@@ -250,7 +251,12 @@ class Undecided(WalletError):
 
 
 class OutcomeUnknown(Undecided):
-    """Done or not: only the same request id can tell."""
+    """
+    Done or not: only the same request id can tell.
+
+    So ends every write that may have arrived and was not answered, whatever became of later tries:
+    `code` and `reason` are those of the last, which may say that a token expired meanwhile.
+    """
 
 
 class Overloaded(Undecided):

@@ -7,7 +7,7 @@ from typing import Unpack
 from google.protobuf.duration_pb2 import Duration
 
 from wallet_client.connection import Connection, WriteOptions, new_request_id, with_request_id
-from wallet_client.operations import Operation, batch_of
+from wallet_client.operations import Operation, batch_of, check_kinds
 from wallet_client.v1.types_pb2 import (
     AMOUNT_MODE_EXACT,
     AMOUNT_MODE_UP_TO,
@@ -264,6 +264,7 @@ class MoneyCalls(Connection):
             BatchRefused: The batch is atomic, and the operation `failed_index` was refused.
         """
         listed = list(operations)
+        check_kinds(listed)
         for operation in listed:
             operation.request_id = operation.request_id or new_request_id()
         return self._execute(batch_of(listed, atomic=atomic))

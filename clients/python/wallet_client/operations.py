@@ -1,6 +1,6 @@
 """What batches are made of, and what comes of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from wallet_client.v1.wallet_service_pb2 import (
@@ -55,6 +55,13 @@ def batch_of(operations: Sequence[Operation], *, atomic: bool) -> ExecuteBatchRe
         field, _ = _KINDS[type(operation)]
         getattr(request.operations.add(), field).CopyFrom(operation)
     return request
+
+
+def check_kinds(operations: Iterable[object]) -> None:
+    """Raise `TypeError` for what no batch takes."""
+    for operation in operations:
+        if type(operation) not in _KINDS:
+            raise TypeError(f"operations: a batch takes no {type(operation).__name__}")
 
 
 def response_of(operation: Operation, result: ExecuteBatchResponse.Result) -> Any:

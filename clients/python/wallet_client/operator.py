@@ -34,7 +34,7 @@ class OperatorCalls(Connection):
         request = OpenAccountRequest(
             user_id=user_id, currency_code=currency_code, **with_request_id(options)
         )
-        return self._call(self._admin.OpenAccount, request)
+        return self._write_alone(self._admin.OpenAccount, request)
 
     def account(self, user_id: str, *, currency_code: str = "") -> Account:
         """
@@ -94,7 +94,7 @@ class OperatorCalls(Connection):
             limits=None if limits is None else SpendingLimits(limits=limits),
             **with_request_id(options),
         )
-        return self._call(self._admin.UpdateAccount, request)
+        return self._write_alone(self._admin.UpdateAccount, request)
 
     def account_changes(
         self, user_id: str, *, currency_code: str = "", page_size: int = 0

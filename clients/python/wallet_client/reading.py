@@ -188,26 +188,29 @@ class ReadCalls(Connection):
         request = WatchTransactionsRequest(
             user_id=user_id, currency_code=currency_code, after_sequence=after_sequence
         )
-        failures = 0
+        failures = renewals = 0
         was_served = False
         while True:
             try:
                 for event in self._events(request):
-                    failures, was_served = 0, True
+                    failures, renewals, was_served = 0, 0, True
                     if event.WhichOneof("event") == "transaction":
                         yield event.transaction
                         request.after_sequence = event.transaction.entry.sequence
+                failures += 1
             except WalletError as error:
                 failures += 1
                 is_full = isinstance(error, TooManyStreams)
                 # Where streams broke off together, they find room again once others have given up.
                 may_wait = is_full and (was_served or failures < self._attempts_max)
-                may_renew = isinstance(error, TokenExpired) and self._renews_token
+                is_late = isinstance(error, TokenExpired)
+                renewals += is_late
+                may_renew = is_late and self._renews_token and renewals < self._attempts_max
                 if not (may_wait or may_renew or self._may_succeed_later(error)):
                     raise
                 was_served = was_served or not is_full
-                pause_s_max = min(_PAUSE_S_MAX, 0.05 * 2 ** min(failures, 10))
-                time.sleep(random.uniform(0.0, pause_s_max))  # noqa: S311 (no secret)
+            pause_s_max = min(_PAUSE_S_MAX, 0.05 * 2 ** min(failures, 10))
+            time.sleep(random.uniform(0.0, pause_s_max))  # noqa: S311 (no secret)
 
     def _events(self, request: WatchTransactionsRequest) -> Iterator[WatchTransactionsResponse]:
         """Yield what one stream sends until it breaks off."""

@@ -20,6 +20,15 @@ RETRYABLE = {
     grpc.StatusCode.CANCELLED,  # by a server that stopped, in a rare moment
 }
 
+#: How gRPC says that a call found no connection to leave by.
+_NEVER_SENT = (
+    "connections to all backends failing",
+    "errors resolving",
+    "failed to connect to all addresses",
+)
+#: What a call may end with, without a word of the service's, after it has arrived.
+_CUT_OFF = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+
 _BY_REASON: dict[str, type[WalletError]] = {
     "INSUFFICIENT_FUNDS": errors.InsufficientFunds,
     "ACCOUNT_NOT_FOUND": errors.AccountNotFound,
@@ -86,6 +95,8 @@ def _typed(code: grpc.StatusCode, status: Status, *, request_id: str = "") -> Wa
     if info.domain != _DOMAIN:
         info = ErrorInfo()
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(code, WalletError)
+    if not info.reason and code in _CUT_OFF and not status.message.startswith(_NEVER_SENT):
+        kind = errors.OutcomeUnknown
     if kind is errors.TransactionNotFound and "transaction_id" not in info.metadata:
         kind = errors.NotFound  # no record of a refusal: it may be there later
     return kind(
