@@ -1,7 +1,9 @@
 """Health that follows the database, both ways; and asking a server for it."""
 
+import contextlib
 import functools
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -9,10 +11,11 @@ from collections.abc import Callable
 import grpc
 import structlog
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from wallet_service.ledger.errors import DatabaseUnavailable
-from wallet_service.settings import Settings, SettingsError, read_file
+from wallet_service.settings import Settings, read_file
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import ping
 from wallet_service.transport.threads import ThreadPool
@@ -48,7 +51,19 @@ class _Servicer(health.HealthServicer):  # type: ignore[misc]
         # gRPC calls this back on its one serving thread, which must not wait for the servicer's
         # lock: whoever holds that may be waiting for the serving thread to send.
         callback = super()._on_close_callback(send_response_callback, service)
-        return lambda: self._pool.submit(callback)
+
+        def close() -> None:
+            if not self._gracefully_shutting_down:  # else it was ended from this side
+                self._pool.submit(callback)
+
+        return close
+
+    def end_watches(self) -> None:
+        """End the streams of those who watch, once they were told the last."""
+        with self._lock:
+            for watchers in self._send_response_callbacks.values():
+                for send in watchers:
+                    send(None)
 
 
 class HealthMonitor:
@@ -83,6 +98,10 @@ class HealthMonitor:
         self._stopping.set()
         # Nobody waits for the threads: what they still find changes nothing.
         self.servicer.enter_graceful_shutdown()
+
+    def end_watches(self) -> None:
+        """Let go of those who watch: a server that stops would wait for them."""
+        self.servicer.end_watches()
 
     def _ask(self) -> None:
         while not self._stopping.is_set():
@@ -140,35 +159,48 @@ def ask_health(settings: Settings) -> str:
     """
     host, _, port = settings.listen.rpartition(":")
     # A server that listens everywhere answers here.
-    target = f"{_HOST}:{port}" if host in {"0.0.0.0", "[::]"} else settings.listen  # noqa: S104
-    if settings.tls_cert_file:
-        roots = read_file("tls_cert_file", settings.tls_cert_file)
-        key = settings.tls_key_file and read_file("tls_key_file", settings.tls_key_file)
-        # Where client certificates are demanded, the server's own has to do.
-        own = (key, roots) if settings.tls_client_ca_file else (None, None)
-        credentials = grpc.ssl_channel_credentials(roots, *own)
-        options = [("grpc.ssl_target_name_override", _name_in(roots))]
-        channel = grpc.secure_channel(target, credentials, options)
-    else:
-        channel = grpc.insecure_channel(target)
-    with channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
+    host = _HOST if host in {"0.0.0.0", "[::]"} else host  # noqa: S104
+    target = f"{host}:{port}"
+    try:
+        with _channel(settings, host, int(port)) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
             response = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
-        except grpc.RpcError as error:
-            return f"no answer from {target}: {error.details()}"
+    except grpc.RpcError as error:
+        return f"no answer from {target}: {error.details()}"
+    except OSError as error:
+        return f"no answer from {target}: {error}"
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
+def _channel(settings: Settings, host: str, port: int) -> grpc.Channel:
+    """Open a channel to whoever answers there: asked is whether it serves, not who it is."""
+    target, options = f"{host}:{port}", [("grpc.enable_http_proxy", 0)]
+    if not settings.tls_cert_file:
+        return grpc.insecure_channel(target, options)
+    # What it presents, which after half a rotation is not what lies in the files.
+    presented = ssl.get_server_certificate((host.strip("[]"), port), timeout=_TIMEOUT_S).encode()
+    own: tuple[bytes, ...] = ()
+    if settings.tls_client_ca_file and settings.tls_key_file:
+        # Where client certificates are demanded, the server's own has to do.
+        own = (
+            read_file("tls_key_file", settings.tls_key_file),
+            read_file("tls_cert_file", settings.tls_cert_file),
+        )
+    credentials = grpc.ssl_channel_credentials(presented, *own)
+    name = ("grpc.ssl_target_name_override", _name_in(presented))
+    return grpc.secure_channel(target, credentials, [*options, name])
+
+
 def _name_in(certificate: bytes) -> str:
-    """Return a host name that a certificate is good for: its server is called by address here."""
-    try:
-        extensions = x509.load_pem_x509_certificate(certificate).extensions
-    except ValueError as error:
-        raise SettingsError(f"WALLET_TLS_CERT_FILE: no certificate: {error}") from error
-    try:
-        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return _HOST
-    hosts = names.get_values_for_type(x509.DNSName)
-    return hosts[0].replace("*", "wallet") if hosts else _HOST
+    """Return a name that a certificate is good for: its server is called by address here."""
+    parsed = x509.load_pem_x509_certificate(certificate)
+    with contextlib.suppress(x509.ExtensionNotFound):
+        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        hosts = names.get_values_for_type(x509.DNSName)
+        if hosts:
+            return hosts[0].replace("*", "wallet")
+        addresses = names.get_values_for_type(x509.IPAddress)
+        if addresses:
+            return str(addresses[0])
+    subjects = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(subjects[0].value) if subjects else _HOST

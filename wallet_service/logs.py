@@ -3,12 +3,17 @@
 import contextlib
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
+from traceback import format_tb
+from types import TracebackType
 from typing import BinaryIO, cast
 
 import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+_log = structlog.get_logger()
 
 
 def configure_logs(level: str) -> None:
@@ -21,6 +26,25 @@ def configure_logs(level: str) -> None:
         logger_factory=structlog.BytesLoggerFactory(file=cast("BinaryIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda uncaught: _log_uncaught(
+        uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback
+    )
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
+) -> None:
+    """
+    Log what nobody caught, without the text that may hold rows.
+
+    The driver of PostgreSQL brings here what a connection that was ended in the middle of COPY said
+    of its line: sums. Only the first line of such a text is free of them.
+    """
+    causes = [f"{kind.__name__}: {error}".partition("\n")[0]]
+    while error and (error := error.__cause__ or error.__context__):
+        causes.append(f"{type(error).__name__}: {error}".partition("\n")[0])
+    _log.error("uncaught", causes=causes, frames=format_tb(traceback))
 
 
 def _line_of(_logger: WrappedLogger, level: str, event: EventDict) -> bytes:

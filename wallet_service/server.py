@@ -35,6 +35,7 @@ from wallet_service.transport.admission import Admission, CountingPool
 from wallet_service.transport.auth import POLICIES, TokenVerifier
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import Calls
+from wallet_service.transport.reflection import make_reflector
 from wallet_service.transport.servicer import WalletServicer
 from wallet_service.transport.threads import ThreadPool
 from wallet_service.transport.watch import Watches
@@ -143,7 +144,7 @@ class WalletServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if self._settings.reflection:
             names = [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflector = reflection.ReflectionServicer(names)
+            reflector = make_reflector(names)
             # Its streams need no token and stay as long as they like: not on the calls' threads.
             explain = functools.partial(reflector.ServerReflectionInfo)
             explain.experimental_thread_pool = ThreadPool(  # type: ignore[attr-defined]
@@ -200,6 +201,7 @@ class WalletServer:
 
     def _close(self, stopped: threading.Event) -> None:
         """End all threads, however long each still has to wait, and close the database."""
+        self._health.end_watches()
         self._watches.stop()
         self._sweeper.stop()
         if self._checkpointer:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -27,8 +28,12 @@ _FILE = ".env"
 #: Where a secret of our own making is kept.
 DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
 
-#: What stands for a password in an address: after the user's name, or as a parameter.
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^?]+(?=@)|([?&]\w*(?:password|secret|token|api_?key)=)[^&]+")
+#: What stands for a password in an address: after or instead of a user's name, or as a parameter.
+_PASSWORD = re.compile(
+    r"(://[^/@:]*:)(?:[^?]+|[^@]+)(?=@)"
+    r"|(https?://)[^/@:]+(?=@)"
+    r"|([?&](?:[\w-]*(?:password|secret|token|api[-_]?key)|key|sig|code|auth)=)[^&]+"
+)
 
 #: What stands for itself in a `.env` file, without quotation marks.
 _PLAIN = re.compile(r"[^\s'\"#\\]*")
@@ -210,7 +215,7 @@ def lines_of(settings: Settings) -> list[str]:
         text = "" if value is None else str(value)
         if isinstance(value, bool):
             text = text.lower()
-        shown = _PASSWORD.sub(r"\1\2***", text)
+        shown = _PASSWORD.sub(r"\1\2\3***", text)
         if not _PLAIN.fullmatch(shown):
             shown = "'" + shown.replace("\\", "\\\\").replace("'", "\\'") + "'"
         lines.append(f"{_PREFIX}{name.upper()}={shown}")
@@ -220,12 +225,23 @@ def lines_of(settings: Settings) -> list[str]:
 def _read_variables() -> dict[str, str | None]:
     """Read the file and the environment, which wins; upper and lower case are the same."""
     try:
+        _refuse_unreadable(Path(_FILE))
         lines = dotenv_values(_FILE, encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{_FILE}: is not UTF-8: {error.reason}") from error
     except OSError as error:
         raise SettingsError(f"{_FILE}: {error.strerror}") from error
     return {name.upper(): value for name, value in (*lines.items(), *os.environ.items())}
+
+
+def _refuse_unreadable(file: Path) -> None:
+    """Raise for what the library would leave out with a warning, or without."""
+    with contextlib.suppress(FileNotFoundError), file.open(encoding="utf-8") as lines:
+        for binding in parse_stream(lines):
+            if binding.error:
+                first, text = binding.original.line, binding.original.string
+                blank = text[: -len(text.lstrip())].count("\n")
+                raise SettingsError(f"{file}: line {first + blank} cannot be read")
 
 
 def _refuse_misspelt(variables: Iterable[str]) -> None:

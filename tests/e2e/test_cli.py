@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness.authority import issue_certificate
-from harness.certificates import Certificate, make_certificate, write_certificate
+from harness.certificates import make_certificate, write_certificate
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
 from harness.processes import ServerProcess, lasting_port, run_wallet, wallet_environment
 from harness.tokens import token
@@ -106,6 +108,7 @@ def test_what_config_prints_can_be_set(tmp_path: Path) -> None:
         ("postgresql://db/w?sslpassword=s3cret&a=b", "postgresql://db/w?sslpassword=***&a=b"),
         ("postgresql://wallet:a&s3cret/b@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet:a@s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
+        ("postgresql://wallet:s3cret?s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet@db/wallet", "postgresql://wallet@db/wallet"),
     ],
 )
@@ -113,6 +116,23 @@ def test_config_keeps_passwords_to_itself(tmp_path: Path, url: str, shown: str) 
     printed = _run("config", directory=tmp_path, database_url=url).stdout
 
     assert f"WALLET_DATABASE_URL={shown}\n" in printed
+    assert "s3cret" not in printed
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://s3cret@keys.example/jwks", "https://***@keys.example/jwks"),
+        ("https://a:s3cret@keys.example/jwks", "https://a:***@keys.example/jwks"),
+        ("https://keys.example/jwks?kind=a&sig=s3cret", "https://keys.example/jwks?kind=a&sig=***"),
+        ("https://keys.example/jwks?x-api-key=s3cret", "https://keys.example/jwks?x-api-key=***"),
+    ],
+)
+def test_config_keeps_what_opens_a_jwks_to_itself(tmp_path: Path, url: str, shown: str) -> None:
+    outcome = _run("config", directory=tmp_path, jwt_secret_file="", jwt_jwks_url=url)
+    printed = outcome.stdout
+
+    assert shown in printed
     assert "s3cret" not in printed
 
 
@@ -418,12 +438,53 @@ def test_healthcheck_follows_the_server(server_process: ServerProcess, tmp_path:
     assert "no answer" in stopped.stdout
 
 
-def test_healthcheck_names_a_certificate_that_is_none(tmp_path: Path) -> None:
-    files = write_certificate(tmp_path, Certificate(b"not a certificate", b"nor a key"))
+def test_healthcheck_of_a_certificate_finds_nobody_there(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path, make_certificate("wallet"))
 
-    outcome = _run("healthcheck", directory=tmp_path, **files)
+    outcome = _run("healthcheck", directory=tmp_path, listen="127.0.0.1:1", **files)
 
-    _assert_one_clear_line(outcome, 2, "WALLET_TLS_CERT_FILE")
+    assert outcome.returncode == 1
+    assert "no answer from 127.0.0.1:1: " in outcome.stdout
+
+
+def test_healthcheck_follows_the_server_whatever_became_of_its_files(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    tls = write_certificate(tmp_path, make_certificate("wallet"))
+    with ServerProcess(tmp_path, sqlite_url, **tls) as server:
+        for spoilt in (make_certificate("another").chain, b"not a certificate"):
+            tls["tls_cert_file"].write_bytes(spoilt)
+            outcome = _run("healthcheck", directory=tmp_path, listen=server.target, **tls)
+
+            assert (outcome.returncode, outcome.stdout) == (0, "wallet: SERVING\n")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[], [x509.IPAddress(ip_address("10.0.0.5"))], [x509.RFC822Name("a@b.example")]],
+    ids=str,
+)
+def test_healthcheck_works_for_a_certificate_without_a_hosts_name(
+    sqlite_url: str, tmp_path: Path, names: list[x509.GeneralName]
+) -> None:
+    issued = issue_certificate(tmp_path, "wallet.example", names)
+    tls = {"tls_cert_file": issued.cert_file, "tls_key_file": issued.key_file}
+    with ServerProcess(tmp_path, sqlite_url, **tls) as server:
+        outcome = _run("healthcheck", directory=tmp_path, listen=server.target, **tls)
+
+    assert (outcome.returncode, outcome.stdout) == (0, "wallet: SERVING\n")
+
+
+def test_healthcheck_asks_no_proxy(
+    server_process: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    outcome = _run("healthcheck", directory=tmp_path, listen=server_process.target)
+
+    assert (outcome.returncode, outcome.stdout) == (0, "wallet: SERVING\n")
 
 
 @pytest.mark.parametrize("demands_clients", [False, True], ids=["TLS", "mutual TLS"])

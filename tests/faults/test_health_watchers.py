@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from harness.load import scaled
-from harness.patience import SERVING
+from harness.patience import NOT_SERVING, SERVING
 from harness.processes import ServerProcess
 from harness.tokens import service_token
 from wallet_client import Wallet
@@ -24,6 +24,21 @@ def _watch_and_leave(target: str, times: int) -> list[int]:
             seen.append(next(watching).status)
             watching.cancel()
     return seen
+
+
+def test_a_server_that_stops_lets_go_of_those_who_watch(sqlite_url: str, tmp_path: Path) -> None:
+    with (
+        # Longer than whoever ends it here waits.
+        ServerProcess(tmp_path, sqlite_url, grace_ms=600_000) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        before = next(watching).status
+        server.terminate()
+        after = [response.status for response in watching]
+
+    assert before == SERVING
+    assert after == [NOT_SERVING]
 
 
 def test_watchers_that_come_and_go_do_not_stop_the_server(sqlite_url: str, tmp_path: Path) -> None:

@@ -22,12 +22,15 @@ class Issued(NamedTuple):
     ca_file: Path
 
 
-def issue_certificate(directory: Path, host: str) -> Issued:
-    """Found an authority and let it issue one certificate."""
+def issue_certificate(
+    directory: Path, host: str, names: Sequence[x509.GeneralName] | None = None
+) -> Issued:
+    """Found an authority and let it issue one certificate, for a host's name or for others."""
+    names = [x509.DNSName(host)] if names is None else names
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    host_name = x509.SubjectAlternativeName([x509.DNSName(host)])
+    extensions = [x509.SubjectAlternativeName(names)] if names else []
     files = Issued(*(directory / name for name in ("issued.crt", "issued.key", "authority.crt")))
-    files.cert_file.write_bytes(_certificate(host, key, [host_name], signed_by=authority_key))
+    files.cert_file.write_bytes(_certificate(host, key, extensions, signed_by=authority_key))
     files.ca_file.write_bytes(_certificate(_AUTHORITY, authority_key, [], signed_by=authority_key))
     files.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return files

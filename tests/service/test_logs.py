@@ -1,15 +1,20 @@
 """What a server writes down: every call and its end; never a token, never money, never words."""
 
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import structlog
 from harness.calls import Caller, accounts_locked, user, wait_until
 from harness.processes import ServerProcess
 from harness.tokens import SECRET, token
+from psycopg2.errors import AdminShutdown
 from sqlalchemy import text
+from structlog.testing import capture_logs
 from wallet_client.v1.types_pb2 import Money
 from wallet_client.v1.wallet_service_pb2 import (
     DepositRequest,
@@ -17,6 +22,7 @@ from wallet_client.v1.wallet_service_pb2 import (
     TransferRequest,
 )
 
+from wallet_service.logs import configure_logs
 from wallet_service.storage.database import open_database
 
 AMOUNT = 987654321
@@ -32,6 +38,15 @@ DEPOSIT = DepositRequest(
 def logging_server(database_url: str, tmp_path: Path) -> Iterator[ServerProcess]:
     with ServerProcess(tmp_path, database_url, log_level="info") as process:
         yield process
+
+
+@pytest.fixture
+def hooks_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have what the logs install for the whole process taken back."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    yield
+    structlog.reset_defaults()
 
 
 def lines(server: ServerProcess, event: str = "call") -> list[dict[str, Any]]:
@@ -153,6 +168,31 @@ def test_an_incident_of_the_database_is_logged_without_the_row(
     assert incident["incident_id"] == failed.values["incident_id"]
     assert 'violates check constraint "few"' in incident["exception"]
     assert_nothing_private(server.log)
+
+
+@pytest.mark.usefixtures("hooks_restored")
+def test_what_a_driver_prints_of_a_row_is_logged_without_it() -> None:
+    shutdown = AdminShutdown(
+        "terminating connection due to administrator command\n"
+        f'CONTEXT:  COPY entries, line 7: "alice\tRUB\t1\t{AMOUNT}"\n'
+    )
+    unexpected = SystemError("decode returned a result with an exception set")
+    unexpected.__cause__ = shutdown
+    configure_logs("warning")
+
+    with capture_logs() as logs:
+        sys.excepthook(SystemError, unexpected, None)
+        thread = threading.Thread(target=lambda: 1 // 0)
+        thread.start()
+        thread.join()
+
+    assert [log["event"] for log in logs] == ["uncaught"] * 2
+    assert logs[0]["causes"] == [
+        "SystemError: decode returned a result with an exception set",
+        "AdminShutdown: terminating connection due to administrator command",
+    ]
+    assert logs[1]["causes"] == ["ZeroDivisionError: integer division or modulo by zero"]
+    assert "1 // 0" in logs[1]["frames"][-1]
 
 
 def assert_nothing_private(log: str) -> None:

@@ -68,6 +68,17 @@ def test_reflection_explains_every_method_and_the_details_of_errors(target: str)
     assert "ERROR_REASON_INSUFFICIENT_FUNDS" in reasons.values_by_name
 
 
+@pytest.mark.parametrize(("method", "is_there"), [("Deposit", True), ("Withdrawal", False)])
+def test_reflection_finds_methods_by_name(target: str, method: str, *, is_there: bool) -> None:
+    symbol = f"{SERVICES[1]}.{method}"
+    request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol)
+    with grpc.insecure_channel(target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (answer,) = stub.ServerReflectionInfo(iter([request]))
+
+    assert answer.HasField("file_descriptor_response") is is_there
+
+
 def test_reflection_can_be_switched_off(sqlite_url: str, tmp_path: Path) -> None:
     with (
         serving(sqlite_url, tmp_path, reflection=False) as wallet,

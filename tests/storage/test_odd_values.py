@@ -187,7 +187,18 @@ def test_a_statement_names_the_row_of_a_value_that_cannot_be_read(
     assert str(corrupt.value).startswith(complaint)
 
 
-@pytest.mark.parametrize("limits", ["5", '"x"', "[1]", '{"window": 1}'])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "5",
+        '"x"',
+        "[1]",
+        '{"window": 1}',
+        '[["CALENDAR_DAY", 100.0, null]]',
+        '[["CALENDAR_DAY", 100, true]]',
+        '[["FORTNIGHT", 100, null]]',
+    ],
+)
 def test_limits_of_another_shape_name_their_account(database: Database, limits: str) -> None:
     write_books(database)
     kind = "json" if database.is_embedded else "jsonb"

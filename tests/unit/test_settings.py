@@ -121,6 +121,23 @@ def test_a_file_that_is_not_utf_8_is_told() -> None:
         load_settings()
 
 
+@pytest.mark.parametrize(
+    "line", ["WALLET_DATABASE_URL='postgresql://u:pa'ss@db/wallet'", 'WALLET_JWT_ISSUER="shop']
+)
+def test_a_line_that_cannot_be_read_is_told(line: str) -> None:
+    Path(".env").write_text(f"# of the shop\n\n{line}\nWALLET_WORKERS=1\n")
+
+    with pytest.raises(SettingsError, match=r"\.env: line 3 cannot be read"):
+        load_settings()
+
+
+def test_a_directory_in_place_of_the_file_is_told() -> None:
+    Path(".env").mkdir()
+
+    with pytest.raises(SettingsError, match=r"\.env: Is a directory"):
+        load_settings()
+
+
 def test_the_command_line_wins_where_it_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WALLET_WORKERS", "2")
 

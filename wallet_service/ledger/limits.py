@@ -8,7 +8,10 @@ what it gives back off the figure at the moment it is made.
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple
+
+from wallet_service.ledger.commands import SpendingLimit
 
 _US = 1_000_000
 _DAY_US = 24 * 3600 * _US
@@ -24,6 +27,16 @@ class Window(StrEnum):
     CALENDAR_DAY = "CALENDAR_DAY"
     CALENDAR_WEEK = "CALENDAR_WEEK"
     CALENDAR_MONTH = "CALENDAR_MONTH"
+
+
+def read_limits(stored: Any) -> tuple[SpendingLimit, ...]:
+    """Read limits as they are stored; raises `TypeError` or `ValueError` for what is none."""
+    limits = tuple(map(SpendingLimit._make, stored))
+    for limit in limits:
+        Window(limit.window)
+        if not {type(limit.max_minor), type(limit.max_count)} <= {int, NoneType}:
+            raise ValueError(limit)
+    return limits
 
 
 _ROLLING_US = {

@@ -20,7 +20,7 @@ from wallet_service.ledger.commands import (
     accounts_of,
 )
 from wallet_service.ledger.errors import LedgerCorrupt
-from wallet_service.ledger.limits import Outflow, Window, is_rolling, window_start
+from wallet_service.ledger.limits import Outflow, Window, is_rolling, read_limits, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database, RolledBack
 from wallet_service.storage.moments import (
@@ -266,8 +266,8 @@ def account_of(row: Sequence[Any]) -> Account:
 
 def _limits_of(account: Account) -> tuple[SpendingLimit, ...]:
     try:
-        return tuple(map(SpendingLimit._make, account.limits))
-    except TypeError as error:
+        return read_limits(account.limits)
+    except (TypeError, ValueError) as error:
         row = f"accounts {account.user_id}/{account.currency_code}"
         raise LedgerCorrupt(row=row, problem="limits is no list of limits") from error
 

@@ -65,8 +65,10 @@ _LOST = {
     sqlite3.SQLITE_READONLY,
 }
 
-#: A log of 40 MB. So long it grows only where nobody copies it beside the batches.
+#: How long the log grows where nobody copies it beside the batches, 40 MB; and to what the file is
+#: cut again that grew behind somebody who read for long.
 _LOG_PAGES_MAX = 10_000
+_LOG_BYTES_MAX = _LOG_PAGES_MAX * 4096
 
 _CHANGE_NOTHING = update(accounts).values(sequence=accounts.c.sequence).where(false())
 
@@ -183,6 +185,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _let_log_grow(connection: sqlite3.Connection, _record: object) -> None:
     """Leave copying the log to others as long as they keep up: it takes longer than a batch."""
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES_MAX}")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_MAX}")
 
 
 def checkpoint(connection: Connection) -> None:
