@@ -75,9 +75,9 @@ class Settings(BaseSettings):
     reader_pool_size: Count = 8
     #: Commands one database transaction takes; 1 switches grouping off.
     batch_max: Count = 256
-    #: How long a batch that others keep from committing is run again, and a statement may take.
+    #: How long a batch that fails because of others is run again, and a statement may take.
     batch_timeout_ms: Milliseconds = 5000
-    #: How long a statement waits for a lock.
+    #: How long a batch waits for accounts that others hold locked (PostgreSQL).
     lock_timeout_ms: Milliseconds = 500
     #: The deadline of calls that come without one.
     default_deadline_ms: Milliseconds = 10_000

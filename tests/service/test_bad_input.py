@@ -2,9 +2,11 @@
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from harness.bad_content import (
     AMOUNT_MAX,
     BAD_CONTENT,
@@ -85,6 +87,29 @@ def test_all_wrong_fields_are_named_at_once(bank: Caller) -> None:
 
     assert answer.outcome == INVALID
     assert sorted(answer.fields) == ["amount.minor_units", "request_id", "to_user_id", "user_id"]
+
+
+@pytest.mark.parametrize(
+    ("question", "fields"),
+    [
+        (ListTransactionsRequest(page_size=-1, kinds=[99]), ["kinds[0]", "page_size"]),
+        (ListHoldsRequest(page_size=-1, states=[9]), ["page_size", "states[0]"]),
+        (ListAccountsRequest(page_size=-1, states=[9]), ["page_size", "states[0]"]),
+        (ListAccountChangesRequest(page_size=-1), ["page_size"]),
+        (GetBalanceRequest(as_of_sequence=-1), ["as_of_sequence"]),
+        (GetBalanceRequest(as_of_time=Timestamp(seconds=-1)), ["as_of_time"]),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_all_wrong_fields_of_a_question_are_named_at_once(
+    bank: Caller, question: Any, fields: list[str]
+) -> None:
+    question.user_id, question.currency_code = "@", "zz"
+
+    answer = bank.send(question)
+
+    assert answer.outcome == INVALID
+    assert sorted(answer.fields) == sorted([*fields, "user_id", "currency_code"])
 
 
 @pytest.mark.usefixtures("nothing_changes")

@@ -111,7 +111,7 @@ def test_a_rotated_key_is_taken_up_and_the_removed_one_refused(go_forward: Clock
 
 
 @pytest.mark.parametrize(
-    "answer", [OSError("down"), ValueError("no JSON"), {"keys": []}, {}, [], None, "gateway error"]
+    "answer", [OSError("down"), ValueError("no JSON"), {}, [], None, "gateway error"]
 )
 def test_the_last_good_keys_serve_while_the_source_fails(go_forward: Clock, answer: object) -> None:
     source = Source(OLD)
@@ -123,6 +123,24 @@ def test_the_last_good_keys_serve_while_the_source_fails(go_forward: Clock, answ
 
     assert caller_of(keys, OLD.sign()) == "alice"
     assert source.asked == 2
+
+
+@pytest.mark.parametrize("none", [[], [{"kty": "oct", "k": "c2VjcmV0"}]], ids=["none", "of no use"])
+def test_keys_that_are_all_withdrawn_serve_nobody_until_there_are_others(
+    go_forward: Clock, none: list[object]
+) -> None:
+    source = Source(OLD)
+    keys = FetchedKeys(source.fetch)
+    assert caller_of(keys, OLD.sign()) == "alice"
+    source.answer = {"keys": none}
+
+    go_forward(RECHECK_S)
+    with pytest.raises(KeysUnavailable):
+        caller_of(keys, OLD.sign())
+    source.answer = jwks(NEW)
+    go_forward(RECHECK_S)
+
+    assert caller_of(keys, NEW.sign()) == "alice"
 
 
 def test_a_failing_source_is_not_asked_for_every_token(go_forward: Clock) -> None:

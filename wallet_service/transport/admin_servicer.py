@@ -99,8 +99,8 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         self, request: ListAccountsRequest, context: grpc.ServicerContext
     ) -> ListAccountsResponse:
         """Read one page of accounts."""
-        page_size = page_size_of(request)
         validation = Validation()
+        page_size = page_size_of(validation, request)
         validation.user_id("user_id", request.user_id, may_be_empty=True)
         if request.currency_code:
             validation.currency_code("currency_code", request.currency_code)
@@ -123,8 +123,9 @@ class WalletAdminServicer(WalletAdminServiceServicer):
         self, request: ListAccountChangesRequest, context: grpc.ServicerContext
     ) -> ListAccountChangesResponse:
         """Read one page of what operators changed on an account."""
-        page_size = page_size_of(request)
-        key = self._decoder.any_account(request, current_call().caller)
+        validation = Validation()
+        page_size = page_size_of(validation, request)
+        key = self._decoder.any_account(request, current_call().caller, validation)
         listing = listing_of(request, *key)
         after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)
         page = read_account_changes(self._database, key, after=after, page_size=page_size)

@@ -186,14 +186,22 @@ class Decoder:
         target = AccountKey(request.user_id or caller.user_id, currency_code)
         return OpenAccount(target=target, validate_only=request.validate_only, **common)
 
-    def account(self, request: _AccountRequest, caller: Caller) -> AccountKey:
-        """Read which account a request is about."""
-        key = self.any_account(request, caller)
+    def currency_of(self, request: _AccountRequest) -> str:
+        """Read which currency a request is about."""
+        return request.currency_code or self._default_currency
+
+    def account(
+        self, request: _AccountRequest, caller: Caller, validation: Validation | None = None
+    ) -> AccountKey:
+        """Read which account a request is about; finishes what is noted of its other fields."""
+        key = self.any_account(request, caller, validation)
         return AccountKey(caller.acting_as(request.user_id), key.currency_code)
 
-    def any_account(self, request: _AccountRequest, caller: Caller) -> AccountKey:
-        """Read which account an operator's request is about: anybody's."""
-        validation = Validation()
+    def any_account(
+        self, request: _AccountRequest, caller: Caller, validation: Validation | None = None
+    ) -> AccountKey:
+        """Read which account an operator's request is about, anybody's; finishes as `account`."""
+        validation = validation or Validation()
         validation.user_id("user_id", request.user_id, may_be_empty=True)
         currency_code = self._currency(validation, "currency_code", request.currency_code)
         validation.finish()

@@ -41,11 +41,16 @@ class VerificationKey:
 Keys = Callable[[], Sequence[VerificationKey]]
 
 
+class NoKeys(jwt.PyJWKSetError):
+    """A JWKS without a key of use: nobody is to be believed."""
+
+
 class FetchedKeys:
     """
     Keys from a JWKS (RFC 7517) that may change: read again every `RECHECK_S`.
 
-    While the source does not answer, the last good keys serve for up to `KEYS_AGE_S_MAX`. An
+    While the source does not answer, the last good keys serve for up to `KEYS_AGE_S_MAX`; once it
+    answers that there are none, none do. An
     unknown key id never causes a look-up, so nobody can make the source be flooded.
 
     Args:
@@ -77,6 +82,8 @@ class FetchedKeys:
             self._fetched_at = now
             self._next_look = now + RECHECK_S
         except Exception as error:  # noqa: BLE001 (whatever the source did, the last keys serve)
+            if isinstance(error, NoKeys):  # but these were withdrawn
+                self._keys, self._fetched_at = (), float("-inf")
             self._next_look = now + _RETRY_S
             _log.warning("keys_not_fetched", cause=repr(error))
 
@@ -99,14 +106,14 @@ def keys_of_jwks(jwks: Any) -> list[VerificationKey]:
     Read the public signing keys of a JWKS; what is of no use here is left out.
 
     Raises:
-        jwt.PyJWTError: Not a JWKS.
+        jwt.PyJWTError: Not a JWKS, or `NoKeys`.
     """
     members = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(members, list):
         raise jwt.PyJWKSetError("not a JSON object with a list of keys")
     keys = [key for member in members if (key := _key_of_jwk(member))]
     if not keys:
-        raise jwt.PyJWKSetError("no RSA, P-256 or Ed25519 public key in it")
+        raise NoKeys("no RSA, P-256 or Ed25519 public key in it")
     return keys
 
 

@@ -29,11 +29,9 @@ class _Request(Protocol):
     def page_size(self) -> int: ...
 
 
-def page_size_of(request: _Request) -> int:
+def page_size_of(validation: Validation, request: _Request) -> int:
     """Read how many rows a page may have."""
-    validation = Validation()
     validation.not_negative("page_size", request.page_size)
-    validation.finish()
     return min(request.page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 
 
@@ -82,9 +80,10 @@ def page_of(
     return messages, make_page_token(next_after, listing) if next_after else ""
 
 
-def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> LineFilter:
+def line_filter_of(
+    validation: Validation, request: ListTransactionsRequest, currency_code: str
+) -> LineFilter:
     """Read which lines of an account are asked for."""
-    validation = Validation()
     validation.known("order", request.order, ListTransactionsRequest.Order)
     kinds = validation.names("kinds", request.kinds, types_pb2.Transaction.Kind)
     start_time = end_time = None
@@ -100,7 +99,6 @@ def line_filter_of(request: ListTransactionsRequest, currency_code: str) -> Line
         validation.not_negative(f"{name}.minor_units", bound.minor_units)
         bounds.append(bound.minor_units if request.HasField(name) else None)
     validation.metadata("metadata", request.metadata)
-    validation.finish()
     return LineFilter(
         kinds=tuple(name.removeprefix("KIND_") for name in kinds),
         start_time=start_time,

@@ -73,9 +73,9 @@ class WalletReads(WalletServiceServicer):
         caller = current_call().caller
         match request.WhichOneof("as_of"):
             case "as_of_time":
-                balance = self._balance_at_time(request, self._decoder.account(request, caller))
+                balance = self._balance_at_time(request, caller)
             case "as_of_sequence":
-                balance = self._balance_at_sequence(request, self._decoder.account(request, caller))
+                balance = self._balance_at_sequence(request, caller)
             case _:
                 return self._balance_now(request, caller)
         return GetBalanceResponse(balance=balance)
@@ -92,23 +92,21 @@ class WalletReads(WalletServiceServicer):
             deadline=current_call().deadline,
         )
 
-    def _balance_at_time(self, request: GetBalanceRequest, key: AccountKey) -> types_pb2.Balance:
+    def _balance_at_time(self, request: GetBalanceRequest, caller: Caller) -> types_pb2.Balance:
         validation = Validation()
         at_us = time_us(validation, "as_of_time", request.as_of_time, is_bound=False)
-        validation.finish()
+        key = self._decoder.account(request, caller, validation)
         latest_us = time.time_ns() // 1000 + _CLOCK_AHEAD_US
         validation.require("as_of_time", "is in the future", holds=at_us <= latest_us)
         validation.finish()
         line = read_entry_at(self._database, key, at_us)
         return encode.balance_at(key, line, time_us=at_us)
 
-    def _balance_at_sequence(
-        self, request: GetBalanceRequest, key: AccountKey
-    ) -> types_pb2.Balance:
+    def _balance_at_sequence(self, request: GetBalanceRequest, caller: Caller) -> types_pb2.Balance:
         sequence = request.as_of_sequence
         validation = Validation()
         validation.not_negative("as_of_sequence", sequence)
-        validation.finish()
+        key = self._decoder.account(request, caller, validation)
         line = read_entry(self._database, key, sequence) if sequence else None
         validation.require(
             "as_of_sequence",
@@ -145,9 +143,10 @@ class WalletReads(WalletServiceServicer):
         self, request: ListTransactionsRequest, context: grpc.ServicerContext
     ) -> ListTransactionsResponse:
         """Read one page of an account's history."""
-        page_size = page_size_of(request)
-        key = self._decoder.account(request, current_call().caller)
-        line_filter = line_filter_of(request, key.currency_code)
+        validation = Validation()
+        page_size = page_size_of(validation, request)
+        line_filter = line_filter_of(validation, request, self._decoder.currency_of(request))
+        key = self._decoder.account(request, current_call().caller, validation)
         listing = listing_of(request, *key)
         after = read_page_token(request.page_token, listing, Part.NUMBER)
         page = read_page(
@@ -188,11 +187,10 @@ class WalletReads(WalletServiceServicer):
         self, request: ListHoldsRequest, context: grpc.ServicerContext
     ) -> ListHoldsResponse:
         """Read one page of an account's holds."""
-        page_size = page_size_of(request)
-        key = self._decoder.account(request, current_call().caller)
         validation = Validation()
+        page_size = page_size_of(validation, request)
         states = validation.names("states", request.states, types_pb2.HoldState)
-        validation.finish()
+        key = self._decoder.account(request, current_call().caller, validation)
         listing = listing_of(request, *key)
         after = read_page_token(request.page_token, listing, Part.NUMBER, Part.ID)
         page = read_holds(

@@ -144,11 +144,10 @@ class WalletServicer(WalletReads):
     ) -> Iterator[WatchTransactionsResponse]:
         """Send what moves on an account as it is committed."""
         call = current_call()
-        key = self._decoder.account(request, call.caller)
         after_sequence = request.after_sequence
         validation = Validation()
         validation.not_negative("after_sequence", after_sequence)
-        validation.finish()
+        key = self._decoder.account(request, call.caller, validation)
         if after_sequence:
             sequence = self._balances.ask(
                 lambda: key, lambda account: account.sequence, deadline=call.deadline

@@ -26,7 +26,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """Never sent."""
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT: a field is missing, too long or out of range;
-    `google.rpc.BadRequest` names each one. {fields: comma-separated}
+    `google.rpc.BadRequest` names each one, of very many the first 12.
+    {fields: comma-separated}
     """
     ERROR_REASON_CURRENCY_UNSUPPORTED: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT: not a current ISO 4217 currency.
@@ -102,6 +103,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     either sums or the number of debits. `remaining` is the room in the window,
     above `limit` where more was given back in it than left; `reset_time` is when
     room begins to come back, in RFC 3339, or empty where waiting does not help.
+    Holds count as if they stayed: one that is voided or expires makes room
+    before.
     {user_id, currency_code, window, limited, limit, remaining, required,
     reset_time}
     """
@@ -165,7 +168,8 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT: a field is missing, too long or out of range;
-`google.rpc.BadRequest` names each one. {fields: comma-separated}
+`google.rpc.BadRequest` names each one, of very many the first 12.
+{fields: comma-separated}
 """
 ERROR_REASON_CURRENCY_UNSUPPORTED: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT: not a current ISO 4217 currency.
@@ -241,6 +245,8 @@ ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 49
 either sums or the number of debits. `remaining` is the room in the window,
 above `limit` where more was given back in it than left; `reset_time` is when
 room begins to come back, in RFC 3339, or empty where waiting does not help.
+Holds count as if they stayed: one that is voided or expires makes room
+before.
 {user_id, currency_code, window, limited, limit, remaining, required,
 reset_time}
 """

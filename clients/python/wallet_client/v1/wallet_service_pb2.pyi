@@ -371,7 +371,7 @@ class CreateHoldRequest(message.Message):
     @builtins.property
     def expire_after(self) -> duration_pb2.Duration:
         """After how long it ends by itself, at most 315,360,000 seconds (3650 days);
-        absent: never.
+        absent: never. What is below a microsecond is dropped.
         """
 
     @builtins.property
@@ -856,7 +856,9 @@ class ExecuteBatchResponse(message.Message):
 
         @builtins.property
         def error(self) -> status_pb2.Status:
-            """The error that the operation's own method would have ended with."""
+            """The error that the operation's own method would have ended with, the
+            fields named as `ErrorReason` says.
+            """
 
         @builtins.property
         def hold(self) -> types_pb2.Hold:
@@ -990,8 +992,9 @@ class ListHoldsResponse(message.Message):
     """Names the next page; empty on the last."""
     @builtins.property
     def holds(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Hold]:
-        """Holds on this account, newest first. A page may hold fewer than asked for,
-        even none, where the states asked for leave much out.
+        """Holds on this account, newest first; those made at one time, as by one batch,
+        by their ids. A page may hold fewer than asked for, even none, where the
+        states asked for leave much out.
         """
 
     def __init__(
