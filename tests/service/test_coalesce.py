@@ -1,13 +1,16 @@
 """Calls of many threads, sent as batches: each gets what it would have got by itself."""
 
+import concurrent.futures
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor
+from threading import Barrier, Event
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 from harness.clients import gather_all
+from harness.patience import PATIENCE_S
 from harness.tokens import service_token
 from wallet_client import (
     InsufficientFunds,
@@ -16,8 +19,9 @@ from wallet_client import (
     Undecided,
     Wallet,
     WalletError,
+    coalesce,
 )
-from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE
+from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, HOLD_STATE_VOIDED
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
 THREADS = 16
@@ -74,6 +78,27 @@ def test_calls_of_many_threads_travel_together_and_each_gets_its_own_answer(
     assert not any(answer.replayed for answer in answers), "a call was sent twice"
     assert posted(wallet, "alice") == FUNDS_MINOR - sum(amounts)
     assert max(sizes) > 1
+
+
+def test_what_is_answered_with_holds_is_sent_before_the_answer_grows_too_large(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coalesce, "_RESOLVING_MAX", 2)
+    holds = [wallet.create_hold(1, user_id="alice").hold for _ in range(2)]
+    settled = Event()
+    patient = SimpleNamespace(sleep=lambda _seconds: settled.wait(PATIENCE_S))
+    monkeypatch.setattr("wallet_client.coalesce.time", patient)  # it is the second that sends
+
+    def void(hold_id: str) -> Callable[[], Any]:
+        return lambda: wallet.void_hold(hold_id)
+
+    with ThreadPoolExecutor(2) as pool:
+        voids = [pool.submit(void(hold.hold_id)) for hold in holds]
+        done, _ = concurrent.futures.wait(voids, PATIENCE_S / 2, FIRST_COMPLETED)
+        settled.set()
+
+    assert len(done) == 1
+    assert [each.result().hold.state for each in voids] == [HOLD_STATE_VOIDED] * 2
 
 
 def test_every_kind_of_write_is_answered_as_by_itself(wallet: Wallet) -> None:

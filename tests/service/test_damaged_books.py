@@ -11,6 +11,7 @@ from wallet_client.v1.wallet_service_pb2 import (
     ExecuteBatchRequest,
     GetBalanceRequest,
     TransferRequest,
+    VoidHoldRequest,
 )
 
 from wallet_service.storage.database import open_database
@@ -94,4 +95,24 @@ def test_a_hold_that_can_never_be_released_keeps_no_others_waiting(
     wait_until(lambda: hold_now(people, other).state == HOLD_STATE_EXPIRED)
 
     assert hold_now(people, damaged).state == HOLD_STATE_ACTIVE
+    assert money_of(people, "bob") == [(500, 0)]
+
+
+def test_a_fault_that_one_operation_meets_is_its_own(people: People, database_url: str) -> None:
+    holds = [hold_of(caller, 200) for caller in (people.alice, people.bob)]
+    database = open_database(database_url)
+    with database.transaction() as connection:
+        # Its release would leave less than nothing on hold, which the table refuses.
+        connection.execute(text("UPDATE accounts SET held_minor = 0 WHERE user_id = 'alice'"))
+    database.close()
+    voids = [
+        Operation(void_hold=VoidHoldRequest(hold_id=hold.hold_id, request_id=hold.hold_id))
+        for hold in holds
+    ]
+
+    answer = people.bank.send(ExecuteBatchRequest(operations=voids))
+
+    codes = [result.error.code for result in answer.response.results]
+    assert codes == [StatusCode.INTERNAL.value[0], 0]
+    assert hold_now(people, holds[0]).state == HOLD_STATE_ACTIVE
     assert money_of(people, "bob") == [(500, 0)]

@@ -50,8 +50,8 @@ class FetchedKeys:
     Keys from a JWKS (RFC 7517) that may change: read again every `RECHECK_S`.
 
     While the source does not answer, the last good keys serve for up to `KEYS_AGE_S_MAX`; once it
-    answers that there are none, none do. An
-    unknown key id never causes a look-up, so nobody can make the source be flooded.
+    answers that there are none, none do. An unknown key id never causes a look-up, so nobody can
+    make the source be flooded.
 
     Args:
         fetch: Returns the JWKS as decoded JSON.

@@ -129,8 +129,11 @@ class Coalescer:
             raise
 
     def _is_full(self) -> bool:
-        holds = sum(isinstance(each.request, _RESOLVING) for each in self._gathering)
-        return holds == _RESOLVING_MAX or len(self._gathering) == OPERATIONS_MAX
+        if isinstance(self._gathering[-1].request, _RESOLVING):
+            holds = sum(isinstance(each.request, _RESOLVING) for each in self._gathering)
+            if holds == _RESOLVING_MAX:
+                return True
+        return len(self._gathering) == OPERATIONS_MAX
 
     def _let_go(self, call: _Call, batch: list[_Call]) -> None:
         """Wake all who wait for the thread of a call; who has no answer yet goes alone."""
