@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from harness.commands import deposit
 from harness.patience import eventually
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from wallet_service.engine.execute import Submission, execute_batch
 from wallet_service.ledger.books import Rules
-from wallet_service.storage import checkpointer
+from wallet_service.storage import checkpointer, sqlite
 from wallet_service.storage.checkpointer import Checkpointer
 from wallet_service.storage.database import Database, open_database
+from wallet_service.storage.schema import accounts
 
 
 @pytest.fixture
@@ -60,6 +62,26 @@ def test_what_is_written_stays_in_the_log_at_first(file: Path) -> None:
 @pytest.mark.usefixtures("copies")
 def test_what_is_written_comes_into_the_file_without_another_batch(file: Path) -> None:
     assert eventually(lambda: _deposits_without_log(file)) == 1
+
+
+def test_a_log_that_grew_behind_a_reader_is_cut_again(
+    file: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_LOG_BYTES_MAX", 100_000)
+    log = file.with_name(f"{file.name}-wal")
+    database = open_database(sqlite_url)
+    with database.snapshot() as reader:
+        reader.execute(select(accounts)).all()
+        for number in range(20):
+            _deposit(database, f"while it reads {number}")
+        grown = log.stat().st_size
+    database.probe(sqlite.checkpoint)
+    _deposit(database, "afterwards")
+    cut = log.stat().st_size
+    database.close()
+
+    assert grown > 200_000
+    assert cut <= 100_000
 
 
 @pytest.mark.usefixtures("copies")
