@@ -13,6 +13,9 @@ import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+#: Causes may stand in a circle.
+_CAUSES_MAX = 10
+
 _log = structlog.get_logger()
 
 
@@ -41,8 +44,10 @@ def _log_uncaught(
     The driver of PostgreSQL brings here what a connection that was ended in the middle of COPY said
     of its line: sums. Only the first line of such a text is free of them.
     """
+    if issubclass(kind, SystemExit):
+        return  # a thread's way to end
     causes = [f"{kind.__name__}: {error}".partition("\n")[0]]
-    while error and (error := error.__cause__ or error.__context__):
+    while error and len(causes) < _CAUSES_MAX and (error := error.__cause__ or error.__context__):
         causes.append(f"{type(error).__name__}: {error}".partition("\n")[0])
     _log.error("uncaught", causes=causes, frames=format_tb(traceback))
 

@@ -30,7 +30,7 @@ DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
 
 #: What stands for a password in an address: after or instead of a user's name, or as a parameter.
 _PASSWORD = re.compile(
-    r"(://[^/@:]*:)(?:[^?]+|[^@]+)(?=@)"
+    r"(://[^/@:]*:)(?:[^?]+|[^@/]+)(?=@)"
     r"|(https?://)[^/@:]+(?=@)"
     r"|([?&](?:[\w-]*(?:password|secret|token|api[-_]?key)|key|sig|code|auth)=)[^&]+"
 )

@@ -43,12 +43,20 @@ WRONG = (grpc.StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED")
 FINE: End = (grpc.StatusCode.OK, "")
 
 
+def status_of(code: grpc.StatusCode, reason: str) -> Status:
+    """Write an end as the service does."""
+    detail = AnyMessage()
+    detail.Pack(ErrorInfo(domain="wallet.v1", reason=reason))
+    return Status(code=code.value[0], message=reason, details=[detail])
+
+
 class Scripted(WalletServiceServicer):
     """Ends one try after another as a script says, and the rest like its last."""
 
     def __init__(self, script: Sequence[End]) -> None:
         self._script = list(script)
         self.tries = 0
+        self.error: Status | None = None
 
     def _end(self, context: grpc.ServicerContext) -> None:
         code, reason = self._script[min(self.tries, len(self._script) - 1)]
@@ -57,10 +65,7 @@ class Scripted(WalletServiceServicer):
             return
         if not reason:
             context.abort(code, "Socket closed")
-        detail = AnyMessage()
-        detail.Pack(ErrorInfo(domain="wallet.v1", reason=reason))
-        status = Status(code=code.value[0], message=reason, details=[detail])
-        context.abort_with_status(rpc_status.to_status(status))
+        context.abort_with_status(rpc_status.to_status(status_of(code, reason)))
 
     def Deposit(  # noqa: N802 (the contract's name)
         self, _: DepositRequest, context: grpc.ServicerContext
@@ -72,7 +77,7 @@ class Scripted(WalletServiceServicer):
         self, request: ExecuteBatchRequest, context: grpc.ServicerContext
     ) -> ExecuteBatchResponse:
         self._end(context)
-        return ExecuteBatchResponse(results=[{} for _ in request.operations])
+        return ExecuteBatchResponse(results=[{"error": self.error} for _ in request.operations])
 
     def WatchTransactions(  # noqa: N802 (as above)
         self, _: WatchTransactionsRequest, context: grpc.ServicerContext
@@ -194,6 +199,28 @@ def test_a_batch_that_may_have_been_done_is_in_doubt_for_all_its_threads(
     assert [type(error) for error in errors] == [OutcomeUnknown] * 3
     assert [error.request_id for error in errors if isinstance(error, WalletError)] == list("abc")
     assert service.tries == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ((grpc.StatusCode.ABORTED, "CONTENTION"), OutcomeUnknown),
+        ((grpc.StatusCode.INTERNAL, "INTERNAL"), OutcomeUnknown),
+        (SHORT, wallet_client.InsufficientFunds),
+    ],
+    ids=str,
+)
+def test_an_operation_that_a_batch_sent_again_does_not_decide_stays_in_doubt(
+    end: End, told: type[WalletError]
+) -> None:
+    with (
+        scripted(CUT, FINE) as (service, target),
+        Wallet(target, "token", plaintext=True) as wallet,
+    ):
+        service.error = status_of(*end)
+        (result,) = wallet.execute([DepositRequest()], atomic=False).results
+
+    assert type(wallet_client.error_from_status(result.error)) is told
 
 
 def test_a_watch_whose_tokens_are_all_too_old_says_so() -> None:

@@ -178,21 +178,25 @@ def test_what_a_driver_prints_of_a_row_is_logged_without_it() -> None:
     )
     unexpected = SystemError("decode returned a result with an exception set")
     unexpected.__cause__ = shutdown
+    circle, other = ValueError("one"), ValueError("other")
+    circle.__cause__, other.__context__ = other, circle
     configure_logs("warning")
 
     with capture_logs() as logs:
         sys.excepthook(SystemError, unexpected, None)
+        sys.excepthook(ValueError, circle, None)
         thread = threading.Thread(target=lambda: 1 // 0)
         thread.start()
         thread.join()
 
-    assert [log["event"] for log in logs] == ["uncaught"] * 2
+    assert [log["event"] for log in logs] == ["uncaught"] * 3
     assert logs[0]["causes"] == [
         "SystemError: decode returned a result with an exception set",
         "AdminShutdown: terminating connection due to administrator command",
     ]
-    assert logs[1]["causes"] == ["ZeroDivisionError: integer division or modulo by zero"]
-    assert "1 // 0" in logs[1]["frames"][-1]
+    assert logs[1]["causes"][:3] == ["ValueError: one", "ValueError: other", "ValueError: one"]
+    assert logs[2]["causes"] == ["ZeroDivisionError: integer division or modulo by zero"]
+    assert "1 // 0" in logs[2]["frames"][-1]
 
 
 def assert_nothing_private(log: str) -> None:

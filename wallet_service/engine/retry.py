@@ -119,8 +119,8 @@ def settle(
 
     Returns:
         In the order of the submissions. One that spoils its batch (its data, its locks, or a
-        fault of ours) gets its own error; the others are carried out. So do, in their order, the
-        commands of a submission whose commands are each for itself.
+        fault of ours) gets its own error; the others are carried out. So, in their order, are the
+        commands of a submission that are each for itself, where one's data or a fault spoils it.
     """
     deadline = time.monotonic() + timeout_s
     pieces = _Pieces(batch)

@@ -11,7 +11,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from wallet_client.coalesce import Coalescer
 from wallet_client.errors import InvalidRequest, OutcomeUnknown, Refused, Undecided, WalletError
-from wallet_client.statuses import RETRYABLE, error_from
+from wallet_client.statuses import RETRYABLE, error_from, keep_doubt
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
@@ -151,7 +151,7 @@ class Connection:
         def send() -> _Response:
             nonlocal is_in_doubt
             try:
-                return self._send(method, request)
+                response = self._send(method, request)
             except (Refused, InvalidRequest):
                 raise
             except Exception as error:
@@ -159,6 +159,9 @@ class Connection:
                 if is_in_doubt and not isinstance(error, OutcomeUnknown):
                     raise _in_doubt(error, _request_id_of(request)) from error
                 raise
+            if is_in_doubt and isinstance(response, ExecuteBatchResponse):
+                keep_doubt(response)
+            return response
 
         return self._tried(send)
 

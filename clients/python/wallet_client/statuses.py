@@ -9,6 +9,7 @@ from grpc_status import rpc_status
 
 from wallet_client import errors
 from wallet_client.errors import WalletError
+from wallet_client.v1.wallet_service_pb2 import ExecuteBatchResponse
 
 _DOMAIN = "wallet.v1"
 
@@ -85,6 +86,17 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 def error_from_status(status: Status, *, request_id: str = "") -> WalletError:
     """Make the typed error of one operation of a batch."""
     return _typed(_CODES[status.code], status, request_id=request_id)
+
+
+def keep_doubt(response: ExecuteBatchResponse) -> None:
+    """Tell of the operations that a batch did not decide, sent again, that they may be done."""
+    for result in response.results:
+        failure = error_from_status(result.error) if result.HasField("error") else None
+        if failure and not isinstance(failure, errors.Refused | errors.InvalidRequest):
+            code = grpc.StatusCode.UNAVAILABLE.value[0]
+            told = Status(code=code, message=str(failure))
+            told.details.add().Pack(ErrorInfo(domain=_DOMAIN, reason="OUTCOME_UNKNOWN"))
+            result.error.CopyFrom(told)
 
 
 def _typed(code: grpc.StatusCode, status: Status, *, request_id: str = "") -> WalletError:
