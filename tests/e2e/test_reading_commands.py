@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from harness.books import write_books
-from harness.processes import run_wallet, wallet_environment
+from harness.processes import run_wallet
 from sqlalchemy import text
 
 from wallet_service.storage.database import open_database
@@ -17,15 +17,14 @@ COMMANDS = [("verify",), ("statement", "alice"), ("export",)]
 def test_a_file_that_is_not_there_is_told_and_not_made(
     tmp_path: Path, command: tuple[str, ...], path: str
 ) -> None:
-    environment = wallet_environment(tmp_path, f"sqlite:///{tmp_path / path}")
-    before = sorted(tmp_path.iterdir())
+    database_url = f"sqlite:///{tmp_path / path}"
 
-    outcome = run_wallet(*command, directory=tmp_path, environment=environment)
+    outcome = run_wallet(*command, directory=tmp_path, database_url=database_url)
 
     assert (outcome.returncode, outcome.stdout) == (2, "")
     complaint = f"wallet: WALLET_DATABASE_URL: no such file: {tmp_path / path}\n"
     assert outcome.stderr == complaint
-    assert sorted(tmp_path.iterdir()) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["jwt-secret"]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
@@ -50,9 +49,8 @@ def test_the_row_of_a_value_that_cannot_be_read_is_named_in_one_line(
     with database.transaction() as connection:
         assert connection.execute(text(f"UPDATE {change}")).rowcount == 1
     database.close()
-    environment = wallet_environment(tmp_path, sqlite_url)
 
-    outcome = run_wallet(*command, directory=tmp_path, environment=environment)
+    outcome = run_wallet(*command, directory=tmp_path, database_url=sqlite_url)
 
     assert outcome.returncode == 1
     assert outcome.stderr == f"wallet: DAMAGED {complaint.format(**ids)}\n"

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from harness.documents import ROOT
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
-from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.processes import ServerProcess, run_wallet
 from harness.tokens import service_token, token
 from psycopg2 import sql
 from psycopg2.errors import InsufficientPrivilege
@@ -113,9 +113,7 @@ def test_the_service_runs_with_the_rights_of_the_app_role(app_url: str, tmp_path
 
 
 def test_a_login_that_lacks_rights_is_told_at_the_start(reader_url: str, tmp_path: Path) -> None:
-    environment = wallet_environment(tmp_path, reader_url)
-
-    outcome = run_wallet("serve", directory=tmp_path, environment=environment)
+    outcome = run_wallet("serve", directory=tmp_path, database_url=reader_url)
 
     assert outcome.returncode == 1
     assert "this login may not INSERT in accounts: run deploy/postgresql/roles.sql" in (
@@ -197,18 +195,14 @@ def test_the_reader_role_cannot_write(reader_url: str, statement: str) -> None:
 
 
 def test_the_reader_role_is_enough_for_verify(reader_url: str, tmp_path: Path) -> None:
-    environment = wallet_environment(tmp_path, reader_url)
-
-    outcome = run_wallet("verify", directory=tmp_path, environment=environment)
+    outcome = run_wallet("verify", directory=tmp_path, database_url=reader_url)
 
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.startswith("wallet: proven: ")
 
 
 def test_the_owner_role_migrates(owner_url: str, tmp_path: Path) -> None:
-    environment = wallet_environment(tmp_path, owner_url)
-
-    outcome = run_wallet("migrate", directory=tmp_path, environment=environment)
+    outcome = run_wallet("migrate", directory=tmp_path, database_url=owner_url)
     _execute(owner_url, "ALTER TABLE accounts ADD COLUMN note text")
     _execute(owner_url, "ALTER TABLE accounts DROP COLUMN note")
     _execute(owner_url, "CREATE TABLE tomorrow (number int)")

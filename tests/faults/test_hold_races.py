@@ -19,7 +19,7 @@ from harness.jobs import (
 from harness.load import Clients, open_books, scaled
 from harness.oracles import Stored, assert_books_hold
 from harness.patience import eventually
-from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.processes import ServerProcess, run_wallet
 from harness.tokens import service_token
 from wallet_client import Wallet
 
@@ -51,8 +51,7 @@ def _results(futures: list[Future[Any]]) -> list[Any]:
 def _judged(database_url: str, directory: Path, *, total_minor: int) -> Stored:
     """Judge the books by SQL alone, and by the service's own proof."""
     stored = assert_books_hold(database_url, [], total_minor=total_minor)
-    environment = wallet_environment(directory, database_url)
-    proof = run_wallet("verify", directory=directory, environment=environment)
+    proof = run_wallet("verify", directory=directory, database_url=database_url)
     assert proof.returncode == 0, proof.stderr
     return stored
 

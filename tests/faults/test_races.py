@@ -12,7 +12,7 @@ from harness.jobs import deposit_again_and_again, pay_bob_again_and_again, send_
 from harness.journal import read_journals
 from harness.load import Clients, Load, open_books, scaled
 from harness.oracles import assert_books_hold
-from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.processes import ServerProcess, run_wallet
 from harness.tokens import service_token
 from wallet_client import Wallet
 
@@ -66,9 +66,7 @@ def test_random_requests_from_many_processes_neither_make_nor_lose_money(
     assert {record.reason for record in records} <= {"", "INSUFFICIENT_FUNDS", "BATCH_REFUSED"}
     assert_books_hold(database_url, records, total_minor=total_minor)
     assert _deadlocks(database_url) == deadlocks
-    proof = run_wallet(
-        "verify", directory=tmp_path, environment=wallet_environment(tmp_path, database_url)
-    )
+    proof = run_wallet("verify", directory=tmp_path, database_url=database_url)
     assert proof.returncode == 0, proof.stderr
 
 

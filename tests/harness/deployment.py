@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.journal import Record, read_journals, settle_unknown
 from harness.load import Clients, open_books, scaled
 from harness.oracles import assert_books_hold
-from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.processes import ServerProcess, run_wallet
 from harness.tokens import service_token
 
 CLIENTS = 6
@@ -47,7 +47,6 @@ class Deployment:
     def _judge(self, records: list[Record], total_minor: int) -> None:
         settle_unknown(self.server.target, service_token(), records)
         assert_books_hold(self._database_url, records, total_minor=total_minor)
-        environment = wallet_environment(self._directory, self._database_url)
-        proof = run_wallet("verify", directory=self._directory, environment=environment)
+        proof = run_wallet("verify", directory=self._directory, database_url=self._database_url)
         assert proof.returncode == 0, proof.stderr
         assert "incident" not in self.server.log

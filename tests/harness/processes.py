@@ -33,9 +33,18 @@ def wallet_environment(directory: Path, database_url: str, **settings: object) -
 
 
 def run_wallet(
-    *arguments: str, directory: Path, environment: dict[str, str]
+    *arguments: str, directory: Path, database_url: str = "", **settings: object
 ) -> subprocess.CompletedProcess[str]:
-    """Run a `wallet` command to its end."""
+    """Run a `wallet` command to its end, on a database in its directory unless one is given."""
+    url = database_url or f"sqlite:///{directory / 'wallet.db'}"
+    environment = wallet_environment(directory, url, **settings)
+    return run_wallet_in(environment, *arguments, directory=directory)
+
+
+def run_wallet_in(
+    environment: dict[str, str], *arguments: str, directory: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a `wallet` command to its end, with just these variables."""
     return subprocess.run(
         [*_WALLET, *arguments],
         cwd=directory,
@@ -45,6 +54,17 @@ def run_wallet(
         timeout=120,
         check=False,
     )
+
+
+def assert_one_clear_line(
+    outcome: subprocess.CompletedProcess[str], code: int, *parts: str
+) -> None:
+    """Make sure that a command complained in one line, not with a stack of code."""
+    assert outcome.returncode == code, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    complaint = outcome.stderr.splitlines()[-1]
+    assert complaint.startswith("wallet: ")
+    assert all(part in complaint for part in parts), complaint
 
 
 def lasting_port() -> int:

@@ -28,7 +28,7 @@ from wallet_service.ledger.commands import (
 )
 from wallet_service.ledger.errors import LedgerCorrupt, RequestIdReused
 from wallet_service.storage.database import Database
-from wallet_service.storage.load import account_of, transaction_of
+from wallet_service.storage.records import account_of, transaction_of
 from wallet_service.storage.schema import accounts, entries, transactions
 
 _numbers = itertools.count()

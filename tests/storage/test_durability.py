@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from harness.patience import eventually
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
-from harness.processes import run_wallet, wallet_environment
+from harness.processes import run_wallet
 from psycopg2 import sql
 from sqlalchemy.exc import DBAPIError
 
@@ -104,9 +104,7 @@ def _assert_refused(database_url: str, directory: Path, name: str) -> None:
         database.check_durability()
     database.close()
 
-    served = run_wallet(
-        "serve", directory=directory, environment=wallet_environment(directory, database_url)
-    )
+    served = run_wallet("serve", directory=directory, database_url=database_url)
 
     assert served.returncode == 1
     assert f"{name} = off" in served.stderr
@@ -160,7 +158,7 @@ def test_a_server_that_may_lose_its_files_is_refused(
 def test_an_unsupported_database_is_refused_by_its_variables_name(
     tmp_path: Path, url: str, command: str
 ) -> None:
-    refused = run_wallet(command, directory=tmp_path, environment=wallet_environment(tmp_path, url))
+    refused = run_wallet(command, directory=tmp_path, database_url=url)
 
     assert refused.returncode in {1, 2}
     assert "WALLET_DATABASE_URL" in refused.stderr

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from harness.jobs import migrate_together
 from harness.load import Clients
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
-from harness.processes import run_wallet, wallet_environment
+from harness.processes import run_wallet
 from sqlalchemy import Table, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -228,7 +228,7 @@ def test_serving_a_database_that_was_not_migrated_says_what_to_do(
 ) -> None:
     url = create_database(postgres)
 
-    refused = run_wallet("serve", directory=tmp_path, environment=wallet_environment(tmp_path, url))
+    refused = run_wallet("serve", directory=tmp_path, database_url=url)
 
     drop_database(postgres, url)
     assert refused.returncode == 1

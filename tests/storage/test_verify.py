@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from harness.books import ALICE, run_commands, write_books
-from harness.processes import run_wallet, wallet_environment
+from harness.processes import run_wallet
 from sqlalchemy import case, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
@@ -183,10 +183,9 @@ def test_swapped_amounts_are_found(database: Database, ids: dict[str, str]) -> N
 def test_the_command_names_the_damaged_row_and_fails(
     database: Database, database_url: str, ids: dict[str, str], tmp_path: Path
 ) -> None:
-    environment = wallet_environment(tmp_path, database_url)
-    proven = run_wallet("verify", directory=tmp_path, environment=environment)
+    proven = run_wallet("verify", directory=tmp_path, database_url=database_url)
     _damage(database, update(entries).values(balance_minor=701).where(_entry("alice", 2)))
-    damaged = run_wallet("verify", directory=tmp_path, environment=environment)
+    damaged = run_wallet("verify", directory=tmp_path, database_url=database_url)
 
     assert proven.returncode == 0, proven.stderr
     assert "5 accounts, 14 entries, 20 transactions, 5 holds" in proven.stdout

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from wallet_service.ledger.books import Account, Entry, Hold, HoldState, State, Transaction
 from wallet_service.ledger.commands import AccountKey, Kind
 from wallet_service.ledger.reversals import REVERSIBLE_KINDS
-from wallet_service.storage.load import account_of, hold_of, transaction_of
+from wallet_service.storage.records import account_of, hold_of, transaction_of
 from wallet_service.storage.schema import (
     CHANGES_ACCOUNT,
     accounts,

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from wallet_service.ledger.books import Entry, Transaction
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.database import Database
-from wallet_service.storage.load import transaction_of
 from wallet_service.storage.moments import Moment, find_last_entries
+from wallet_service.storage.records import transaction_of
 from wallet_service.storage.schema import entries, transactions
 
 #: Rows that one page of a filtered listing looks at; past them it is cut short.

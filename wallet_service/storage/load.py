@@ -1,12 +1,11 @@
 """Load what a batch decides on: its accounts, locked, and all that its commands name."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-from sqlalchemy import Column, Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, bindparam, select, tuple_
 
-from wallet_service.ledger.books import Account, Books, Entry, Hold, Outcome, Rules, Transaction
+from wallet_service.ledger.books import Books, Entry, Hold, Outcome, Rules, Transaction
 from wallet_service.ledger.commands import (
     AccountKey,
     CaptureHold,
@@ -14,24 +13,14 @@ from wallet_service.ledger.commands import (
     ExpireHold,
     HoldCommand,
     ReverseTransaction,
-    SpendingLimit,
-    UpdateAccount,
     VoidHold,
     accounts_of,
 )
-from wallet_service.ledger.errors import LedgerCorrupt
-from wallet_service.ledger.limits import Outflow, Window, is_rolling, read_limits, window_start
 from wallet_service.ledger.reversals import original_keys
 from wallet_service.storage.database import Database, RolledBack
-from wallet_service.storage.moments import (
-    Moment,
-    Outlay,
-    find_last_entries,
-    find_next_spending,
-)
+from wallet_service.storage.outflows import load_outflows
+from wallet_service.storage.records import account_of, hold_of, transaction_of
 from wallet_service.storage.schema import entries, holds, reversals
-
-_Limited = tuple[AccountKey, SpendingLimit]
 
 _LINES = select(entries).where(
     tuple_(entries.c.user_id, entries.c.currency_code, entries.c.sequence).in_(
@@ -98,7 +87,7 @@ def load_books(
         outcomes=outcomes,
         holds=holds_by_id,
         reversed_minor=_reversed_minor(connection, original_ids),
-        outflows=_outflows(database, connection, accounts, _limits(accounts, commands), now=now),
+        outflows=load_outflows(database, connection, accounts, commands, now=now),
     )
 
 
@@ -151,75 +140,6 @@ def _reversed_minor(connection: Connection, original_ids: set[str]) -> dict[str,
     return {row.transaction_id: row.reversed_minor for row in rows}
 
 
-def _limits(accounts: Mapping[AccountKey, Account], commands: Iterable[Command]) -> set[_Limited]:
-    """Name the limits that spenders have in a window, or will once a command is carried out."""
-    spenders = {getattr(command, "source", None) for command in commands}
-    limits = [(key, limit) for key, account in accounts.items() for limit in account.limits]
-    for command in commands:
-        if isinstance(command, UpdateAccount):
-            limits += [(command.target, limit) for limit in command.limits or ()]
-    return {
-        (key, limit)
-        for key, limit in limits
-        if key in spenders and limit.window != Window.TRANSACTION
-    }
-
-
-def _outflows(
-    database: Database,
-    connection: Connection,
-    accounts: Mapping[AccountKey, Account],
-    limits: Iterable[_Limited],
-    *,
-    now: int,
-) -> dict[_Limited, Outflow]:
-    """
-    Find what had left each limited account before its windows began, and what frees room in them.
-
-    There is room again once a window begins behind all but what the maximum has room for beside
-    the holds. What the batch itself spends or gives back is not foreseen.
-    """
-    starts = {(key, limit): Moment(key, window_start(limit.window, now)) for key, limit in limits}
-    last_entries = find_last_entries(database, connection, set(starts.values()))
-    outflows: dict[_Limited, Outflow] = {}
-    sums: dict[_Limited, Outlay] = {}
-    counts: dict[_Limited, Outlay] = {}
-    for name, moment in starts.items():
-        before = last_entries.get(moment)
-        outflow = Outflow(before.outflow_minor, before.outflow_count) if before else Outflow()
-        outflows[name] = outflow
-        key, limit = name
-        if not is_rolling(limit.window):
-            continue  # all its room comes back when the next one begins
-        sequence = before.sequence if before else 0
-        account = accounts.get(key) or Account(*key)
-        if limit.max_minor is not None:
-            kept = account.outflow_minor - max(0, limit.max_minor - account.held_minor)
-            sums[name] = Outlay(key, max(outflow.minor, kept), sequence)
-        if limit.max_count is not None:
-            kept = account.outflow_count - max(0, limit.max_count - account.open_holds)
-            counts[name] = Outlay(key, max(outflow.debits, kept), sequence)
-    sum_times = _times_after(database, connection, sums, entries.c.outflow_minor)
-    count_times = _times_after(database, connection, counts, entries.c.outflow_count)
-    return {
-        name: outflow._replace(
-            freeing_sum_at=sum_times.get(name), freeing_count_at=count_times.get(name)
-        )
-        for name, outflow in outflows.items()
-    }
-
-
-def _times_after(
-    database: Database,
-    connection: Connection,
-    outlays: Mapping[_Limited, Outlay],
-    along: Column[int],
-) -> dict[_Limited, int | None]:
-    """Find by name when more than some figure had left an account."""
-    found = find_next_spending(database, connection, set(outlays.values()), along)
-    return {name: found.get(outlay) for name, outlay in outlays.items()}
-
-
 def load_outcomes(
     database: Database, connection: Connection, ids: Iterable[str]
 ) -> dict[str, Outcome]:
@@ -254,38 +174,6 @@ def _load_holds(connection: Connection, ids: Iterable[str]) -> list[Hold]:
     if not wanted:
         return []
     return [hold_of(row) for row in connection.execute(_HOLDS, {"ids": wanted})]
-
-
-def account_of(row: Sequence[Any]) -> Account:
-    """Build an account from its table row; raises `LedgerCorrupt` for limits that are none."""
-    account = Account(*row)
-    account.limits = _limits_of(account) if account.limits else ()
-    account.is_stored = True
-    return account
-
-
-def _limits_of(account: Account) -> tuple[SpendingLimit, ...]:
-    try:
-        return read_limits(account.limits)
-    except (TypeError, ValueError) as error:
-        row = f"accounts {account.user_id}/{account.currency_code}"
-        raise LedgerCorrupt(row=row, problem="limits is no list of limits") from error
-
-
-def transaction_of(row: Sequence[Any]) -> Transaction:
-    """Build a transaction from its table row."""
-    transaction = Transaction._make(row)
-    return transaction._replace(
-        refusal_values=transaction.refusal_values or {},
-        metadata=transaction.metadata or {},
-        arguments=transaction.arguments or {},
-    )
-
-
-def hold_of(row: Sequence[Any]) -> Hold:
-    """Build a hold from its table row."""
-    hold = Hold._make(row)
-    return hold._replace(metadata=hold.metadata or {})
 
 
 def _lines_of(transaction: Transaction) -> list[tuple[str | None, str, int]]:

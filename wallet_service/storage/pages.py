@@ -24,7 +24,7 @@ from wallet_service.ledger.books import Account, Hold, Transaction
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.storage.database import Database
 from wallet_service.storage.history import SCAN_ROWS_MAX
-from wallet_service.storage.load import account_of, hold_of, transaction_of
+from wallet_service.storage.records import account_of, hold_of, transaction_of
 from wallet_service.storage.schema import CHANGES_ACCOUNT, accounts, holds, transactions
 
 _Row = TypeVar("_Row")

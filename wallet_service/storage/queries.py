@@ -10,7 +10,8 @@ from wallet_service.ledger.books import Account, Hold, Outcome
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.storage.database import Database
-from wallet_service.storage.load import account_of, hold_of, load_outcomes
+from wallet_service.storage.load import load_outcomes
+from wallet_service.storage.records import account_of, hold_of
 from wallet_service.storage.schema import accounts, holds
 
 #: A time and an id that come before those of any hold.
