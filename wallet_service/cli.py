@@ -17,7 +17,7 @@ from wallet_service.audit.export import export_ledger
 from wallet_service.audit.render import render
 from wallet_service.audit.statement import Period, parse_moment, stream_statement
 from wallet_service.development import make_token, quick_start
-from wallet_service.health import ask_health
+from wallet_service.healthcheck import ask_health
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.money import EXPONENTS

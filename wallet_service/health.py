@@ -1,21 +1,15 @@
-"""Health that follows the database, both ways; and asking a server for it."""
+"""Health that follows the database, both ways."""
 
-import contextlib
 import functools
 import queue
-import ssl
 import threading
 import time
 from collections.abc import Callable
 
-import grpc
 import structlog
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
 from wallet_service.ledger.errors import DatabaseUnavailable
-from wallet_service.settings import Settings, read_file
 from wallet_service.storage.database import Database
 from wallet_service.storage.queries import ping
 from wallet_service.transport.threads import ThreadPool
@@ -23,8 +17,6 @@ from wallet_service.transport.threads import ThreadPool
 _INTERVAL_S = 1.0
 #: A database that says nothing for so long is as good as none.
 _SILENCE_MAX_S = 5.0
-_TIMEOUT_S = 3
-_HOST = "127.0.0.1"
 
 _SERVING: int = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: int = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -148,59 +140,3 @@ class HealthMonitor:
     def _note(self, error: Exception) -> None:
         if not self._stopping.is_set():  # then it is nobody's business any more
             _log.error("health_not_checked", exc_info=error)
-
-
-def ask_health(settings: Settings) -> str:
-    """
-    Ask the server that listens as the settings say how it is.
-
-    Returns:
-        `SERVING`, or why not.
-    """
-    host, _, port = settings.listen.rpartition(":")
-    # A server that listens everywhere answers here.
-    host = _HOST if host in {"0.0.0.0", "[::]"} else host  # noqa: S104
-    target = f"{host}:{port}"
-    try:
-        with _channel(settings, host, int(port)) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            response = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
-    except grpc.RpcError as error:
-        return f"no answer from {target}: {error.details()}"
-    except OSError as error:
-        return f"no answer from {target}: {error}"
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
-
-
-def _channel(settings: Settings, host: str, port: int) -> grpc.Channel:
-    """Open a channel to whoever answers there: asked is whether it serves, not who it is."""
-    target, options = f"{host}:{port}", [("grpc.enable_http_proxy", 0)]
-    if not settings.tls_cert_file:
-        return grpc.insecure_channel(target, options)
-    # What it presents, which after half a rotation is not what lies in the files.
-    presented = ssl.get_server_certificate((host.strip("[]"), port), timeout=_TIMEOUT_S).encode()
-    own: tuple[bytes, ...] = ()
-    if settings.tls_client_ca_file and settings.tls_key_file:
-        # Where client certificates are demanded, the server's own has to do.
-        own = (
-            read_file("tls_key_file", settings.tls_key_file),
-            read_file("tls_cert_file", settings.tls_cert_file),
-        )
-    credentials = grpc.ssl_channel_credentials(presented, *own)
-    name = ("grpc.ssl_target_name_override", _name_in(presented))
-    return grpc.secure_channel(target, credentials, [*options, name])
-
-
-def _name_in(certificate: bytes) -> str:
-    """Return a name that a certificate is good for: its server is called by address here."""
-    parsed = x509.load_pem_x509_certificate(certificate)
-    with contextlib.suppress(x509.ExtensionNotFound):
-        names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        hosts = names.get_values_for_type(x509.DNSName)
-        if hosts:
-            return hosts[0].replace("*", "wallet")
-        addresses = names.get_values_for_type(x509.IPAddress)
-        if addresses:
-            return str(addresses[0])
-    subjects = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(subjects[0].value) if subjects else _HOST

@@ -82,5 +82,7 @@ def test_healthcheck_works_whatever_name_the_certificate_is_for(
         tls["tls_client_ca_file"] = issued.ca_file
     with ServerProcess(tmp_path, sqlite_url, **tls) as server:
         outcome = run_wallet("healthcheck", directory=tmp_path, listen=server.target, **tls)
+        server.terminate()
 
     assert (outcome.returncode, outcome.stdout) == (0, "wallet: SERVING\n")
+    assert server.log == ""  # such as of a broken handshake, each time
