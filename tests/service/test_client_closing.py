@@ -25,7 +25,7 @@ def test_writes_that_a_close_cuts_off_are_of_unknown_outcome_and_not_sent_again(
     *,
     coalesce: bool,
 ) -> None:
-    tokens, tries = Tokens("alice"), 1 if coalesce else 4
+    tokens, asked = Tokens("alice"), 4 + coalesce  # by each thread, and by the one that sends
     wallet = Wallet(server_process.target, tokens, plaintext=True, timeout_s=60, coalesce=coalesce)
     if coalesce:
         gather_all(wallet, 4, monkeypatch)
@@ -35,12 +35,12 @@ def test_writes_that_a_close_cuts_off_are_of_unknown_outcome_and_not_sent_again(
 
     with ThreadPoolExecutor(4) as pool, accounts_locked(database_url):
         cut_off = [pool.submit(deposit, request_id) for request_id in "abcd"]
-        wait_until(lambda: tokens.asked == tries)
+        wait_until(lambda: tokens.asked == asked)
         wallet.close()
         errors = [each.result(timeout=30) for each in cut_off]
 
     assert [error.request_id for error in errors] == ["a", "b", "c", "d"]
-    assert tokens.asked == tries
+    assert tokens.asked == asked
     with Wallet(server_process.target, tokens, plaintext=True) as alice:
         for error in errors:
             alice.deposit(1, request_id=error.request_id)

@@ -1,6 +1,8 @@
 """Calls of many threads, sent as batches: each gets what it would have got by itself."""
 
 import concurrent.futures
+import itertools
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor
 from threading import Barrier, Event
@@ -11,7 +13,7 @@ import grpc
 import pytest
 from harness.clients import gather_all
 from harness.patience import PATIENCE_S
-from harness.tokens import service_token
+from harness.tokens import service_token, token
 from wallet_client import (
     InsufficientFunds,
     InvalidRequest,
@@ -212,10 +214,15 @@ def test_a_server_with_too_much_to_do_is_not_sent_each_call_by_itself(
     assert [answer.request_id for answer in answers] == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("asked_before", [0, 4], ids=["before it gathers", "when it is sent"])
 def test_what_a_token_function_raises_is_raised_in_every_thread(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, asked_before: int
 ) -> None:
+    asked = itertools.count()
+
     def no_token() -> str:
+        if next(asked) < asked_before:
+            return "token"
         raise LookupError("no token today")
 
     def told() -> str:
@@ -226,6 +233,52 @@ def test_what_a_token_function_raises_is_raised_in_every_thread(
     with nobody(no_token) as lost:
         gather_all(lost, 4, monkeypatch)
         assert at_once(*[told] * 4) == ["no token today"] * 4
+
+
+def test_a_token_function_that_fails_once_is_asked_again(target: str) -> None:
+    asked = itertools.count()
+
+    def token_of_alice() -> str:
+        if next(asked) == 0:
+            raise Undecided("ask later", code=grpc.StatusCode.UNAVAILABLE)
+        return token("alice")
+
+    with Wallet(target, token_of_alice, plaintext=True, coalesce=True) as client:
+        assert client.deposit(5).transaction.target_user_id == "alice"
+
+
+def test_threads_of_many_users_each_act_for_themselves(
+    wallet: Wallet, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = [f"user-{number}" for number in range(4)]
+    mine = threading.local()
+    batches = []
+
+    def execute(request: ExecuteBatchRequest) -> ExecuteBatchResponse:
+        batches.append([each.transfer.description for each in request.operations])
+        return sent(request)
+
+    def pay(user_id: str, amount_minor: int) -> Callable[[], Any]:
+        def call() -> Any:
+            mine.token = token(user_id, iat=0)
+            return each.transfer("bob", amount_minor, description=user_id)
+
+        return call
+
+    for user_id in users:
+        wallet.deposit(FUNDS_MINOR, user_id=user_id)
+    with Wallet(target, lambda: mine.token, plaintext=True, coalesce=True) as each:
+        gather_all(each, 2 * len(users), monkeypatch)
+        sent = each._execute
+        monkeypatch.setattr(each._coalescer, "_execute", execute)
+        answers = at_once(*(pay(user_id, amount) for user_id in users for amount in (1, 2)))
+
+    assert [answer.transaction.source_user_id for answer in answers] == [
+        user_id for user_id in users for _ in (1, 2)
+    ]
+    assert [posted(wallet, user_id) for user_id in users] == [FUNDS_MINOR - 3] * len(users)
+    assert sorted(batches) == [[user_id] * 2 for user_id in users]
+    assert not each._coalescer._gathering, "each token ever used would be kept"
 
 
 def test_a_thread_that_is_interrupted_while_it_gathers_keeps_nobody_waiting(

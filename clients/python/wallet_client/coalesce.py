@@ -3,12 +3,14 @@ Calls of many threads, gathered into batches by themselves.
 
 The first thread to call waits a moment for others, then sends all that came in as one ExecuteBatch
 and hands each thread what became of its own call; meanwhile the next gather. What a batch saves is
-the way of each call through gRPC, on both sides.
+the way of each call through gRPC, on both sides. A batch has one caller: only calls that have the
+same token gather.
 """
 
 import copy
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,9 @@ from wallet_client.v1.wallet_service_pb2 import (
     VoidHoldRequest,
 )
 
+#: What tells the service who calls, as a call's metadata.
+Credentials = tuple[tuple[str, str], ...]
+
 #: How long the first of a batch waits for others.
 WAIT_S = 0.001
 #: What is answered with a hold and all its words, which a large answer would come without: with so
@@ -38,15 +43,6 @@ _SPOILED = {
 }
 
 
-def _is_spoiled(error: Exception) -> bool:
-    """Tell whether a batch failed for one of its calls, not for the state of the server."""
-    return (
-        isinstance(error, WalletError)
-        and not isinstance(error, OutcomeUnknown | Overloaded)
-        and error.code in _SPOILED
-    )
-
-
 class _Call:
     """
     A waiting thread's call.
@@ -55,10 +51,19 @@ class _Call:
     makes that safe. It is set last, when the answer is there. `is_in_doubt`: it may be done.
     """
 
-    __slots__ = ("error", "goes_alone", "is_in_doubt", "request", "response", "woken")
+    __slots__ = (
+        "credentials",
+        "error",
+        "goes_alone",
+        "is_in_doubt",
+        "request",
+        "response",
+        "woken",
+    )
 
-    def __init__(self, request: Operation) -> None:
+    def __init__(self, request: Operation, credentials: Credentials) -> None:
         self.request = request
+        self.credentials = credentials
         self.response: Any = None
         self.error: Exception | None = None
         self.goes_alone = True
@@ -78,21 +83,23 @@ class Coalescer:
     def __init__(self, execute: Callable[[ExecuteBatchRequest], ExecuteBatchResponse]) -> None:
         self._execute = execute
         self._mutex = threading.Lock()
-        self._gathering: list[_Call] = []
+        self._gathering: defaultdict[Credentials, list[_Call]] = defaultdict(list)
 
-    def call(self, request: Operation, alone: Callable[..., Any]) -> Any:
+    def call(self, request: Operation, credentials: Credentials, alone: Callable[..., Any]) -> Any:
         """
         Have a request carried out in a batch with those of other threads.
 
         Args:
             request: With its request id; not `validate_only`.
 
+            credentials: Whose it is: it goes with others of the same.
+
             alone: Sends it by itself, where that has to be; told `is_in_doubt`.
 
         Raises:
             WalletError: As if it had been sent by itself.
         """
-        call = _Call(request)
+        call = _Call(request, credentials)
         self._gather(call)
         call.woken.acquire()
         if call.goes_alone:
@@ -105,21 +112,25 @@ class Coalescer:
         """
         Put a call into the batch that gathers; send the batch if that falls to this thread.
 
-        A signal may interrupt it between any two steps. A batch is therefore taken and kept in one
-        step, and whatever is raised lets go of all whom this thread would keep waiting.
+        A signal may interrupt it at any call. A batch is therefore kept and taken without one in
+        between, and whatever is raised lets go of all whom this thread would keep waiting.
         """
+        owner = call.credentials
         batch: list[_Call] = []
         try:
             with self._mutex:
-                is_first = not self._gathering
-                self._gathering.append(call)
-                if self._is_full():
-                    batch, self._gathering = self._gathering, []
+                gathered = self._gathering[owner]
+                is_first = not gathered
+                gathered.append(call)
+                if _is_full(gathered):
+                    batch = gathered
+                    del self._gathering[owner]
             if is_first:
                 time.sleep(WAIT_S)
                 with self._mutex:
-                    if self._gathering[:1] == [call]:  # else it was full, and another took it
-                        batch, self._gathering = self._gathering, []
+                    if self._gathering.get(owner) is gathered:  # else full, and another took it
+                        batch = gathered
+                        del self._gathering[owner]
             if len(batch) > 1:
                 self._answer(batch)
             for each in batch:
@@ -128,19 +139,14 @@ class Coalescer:
             self._let_go(call, batch)
             raise
 
-    def _is_full(self) -> bool:
-        if isinstance(self._gathering[-1].request, _RESOLVING):
-            holds = sum(isinstance(each.request, _RESOLVING) for each in self._gathering)
-            if holds == _RESOLVING_MAX:
-                return True
-        return len(self._gathering) == OPERATIONS_MAX
-
     def _let_go(self, call: _Call, batch: list[_Call]) -> None:
         """Wake all who wait for the thread of a call; who has no answer yet goes alone."""
         if not batch:
             with self._mutex:
-                if self._gathering[:1] == [call]:
-                    batch, self._gathering = self._gathering, []
+                gathered = self._gathering.get(call.credentials, [])
+                if gathered[:1] == [call]:
+                    batch = gathered
+                    del self._gathering[call.credentials]
         for each in batch:
             if each.woken.locked():  # waiting, or woken and gone, where it does no harm
                 each.woken.release()
@@ -166,6 +172,23 @@ class Coalescer:
             else:
                 call.response = response_of(call.request, result)
                 call.goes_alone = False
+
+
+def _is_full(gathered: list[_Call]) -> bool:
+    if isinstance(gathered[-1].request, _RESOLVING):
+        holds = sum(isinstance(each.request, _RESOLVING) for each in gathered)
+        if holds == _RESOLVING_MAX:
+            return True
+    return len(gathered) == OPERATIONS_MAX
+
+
+def _is_spoiled(error: Exception) -> bool:
+    """Tell whether a batch failed for one of its calls, not for the state of the server."""
+    return (
+        isinstance(error, WalletError)
+        and not isinstance(error, OutcomeUnknown | Overloaded)
+        and error.code in _SPOILED
+    )
 
 
 def _own(error: Exception, request_id: str) -> Exception:

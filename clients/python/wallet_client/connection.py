@@ -9,7 +9,7 @@ import grpc
 import uuid_utils
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from wallet_client.coalesce import Coalescer
+from wallet_client.coalesce import Coalescer, Credentials
 from wallet_client.errors import InvalidRequest, OutcomeUnknown, Refused, Undecided, WalletError
 from wallet_client.statuses import RETRYABLE, error_from, keep_doubt
 from wallet_client.v1.wallet_admin_service_pb2_grpc import WalletAdminServiceStub
@@ -78,8 +78,9 @@ class Connection:
 
         attempts_max: Tries in all, where the service was unavailable, busy or too slow.
 
-        coalesce: Gather the writes that many threads make within a millisecond, and send them as
-            one batch: more throughput, and a millisecond more of latency.
+        coalesce: Gather the writes that many threads make within a millisecond, and send those of
+            one token as one batch: more throughput, and a millisecond more of latency. A token
+            function is then asked on each call's own thread too, before it gathers.
     """
 
     def __init__(
@@ -169,7 +170,12 @@ class Connection:
         """Send a write by itself, or with those of other threads if that was chosen."""
         if self._coalescer is None or request.validate_only:
             return self._write_alone(method, request)
-        response: _Response = self._coalescer.call(request, partial(self._settle, method, request))
+        alone = partial(self._settle, method, request)
+        try:
+            credentials = self._metadata(request)
+        except Exception:  # noqa: BLE001 (by itself it is asked for again, and that raised)
+            return alone()
+        response: _Response = self._coalescer.call(request, credentials, alone)
         return response
 
     def _write_alone(self, method: Callable[..., _Response], request: Any) -> _Response:
@@ -194,7 +200,7 @@ class Connection:
         with self._failures_told(request):
             return method(request, timeout=self._timeout_s, metadata=metadata)
 
-    def _metadata(self, request: Any) -> tuple[tuple[str, str], ...]:
+    def _metadata(self, request: Any) -> Credentials:
         try:
             token = self._token()
         except grpc.RpcError as error:  # tokens may come from a service too
