@@ -9,18 +9,24 @@ round: a machine whose speed drifts slows both sides alike. Medians of the round
 """
 
 import json
+import os
+import platform
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from benchmarks import figures, walk
-from benchmarks.deployment import Databases, serving
+from benchmarks.deployment import POSTGRES_SETTINGS, Databases, serving
 from benchmarks.drive import generator
 from benchmarks.figures import Bench, Figures
 from benchmarks.plots import plot_concurrency, plot_soak, plot_stored
@@ -37,8 +43,11 @@ RATIOS = {
     "hot / one transaction a request": ("hot", "hot single", 4.0),
     "merchant / one transaction a request": ("merchant", "merchant single", None),
     "hot / uniform": ("hot", "uniform", 0.85),
+    "uniform / 16 transactions at a time": ("uniform", "uniform parallel", None),
+    "hot / 16 transactions at a time": ("hot", "hot parallel", None),
     "uniform / no-op": ("uniform", "no-op", 0.60),
     "hot / pgbench hot": ("hot", "pgbench hot", 1.5),
+    "hot / pgbench hot, 2 clients": ("hot", "pgbench hot 2 clients", None),
     "uniform / pgbench uniform": ("uniform", "pgbench uniform", None),
     "batch of 1000 / uniform": ("batch 1000", "uniform", 4.0),
     "batch of 1000 / bulk limit": ("batch 1000", "bulk limit", 0.65),
@@ -52,37 +61,57 @@ RATIOS = {
 #: What is written to the disk as JSON, by part.
 Report = dict[str, Any]
 
+_UNITS = "calls a second, in batches and by clients transfers, unless a name ends in s, ms or MiB"
+
 
 def main(
     *,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    scale: Annotated[float, typer.Option(help="Multiplies how much is sent.")] = 1.0,
-    stored: Annotated[int, typer.Option(help="Transactions stored for the last part.")] = 10**7,
-    soak_minutes: Annotated[float, typer.Option(help="How long to watch a worker's memory.")] = 0,
-    output: Annotated[Path, typer.Option(help="Where JSON and plots go.")] = Path("var/bench"),
+    scale: Annotated[float, typer.Option(min=0.01, help="Multiplies how much is sent.")] = 1.0,
+    stored: Annotated[
+        int, typer.Option(min=0, help="Transactions stored for the last part; 0: without it.")
+    ] = 10**7,
+    soak_minutes: Annotated[
+        float, typer.Option(min=0, help="How long to watch a worker's memory.")
+    ] = 0,
+    output: Annotated[Path, typer.Option(file_okay=False, help="Where JSON and plots go.")] = Path(
+        "var/bench"
+    ),
 ) -> None:
     """Measure the wallet."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # ends what was started
     output.mkdir(parents=True, exist_ok=True)
     console = Console()
     console.print(f"load by {generator()}, {rounds} rounds")
-    report: Report = {"generator": generator(), "rounds": rounds, "scale": scale}
+    report: Report = {
+        "environment": _environment(),
+        "rounds": rounds,
+        "scale": scale,
+        "units": _UNITS,
+        "bars": {name: bar for name, (_, _, bar) in RATIOS.items()},
+    }
+    unfinished = output / "unfinished.json"
     with (
         tempfile.TemporaryDirectory(prefix="wallet-bench-") as name,
+        Databases(Path(name)) as databases,
         Progress(console=console) as progress,
     ):
-        databases = Databases(Path(name))
         bench = Bench(databases, Path(name), scale)
-        try:
-            measured = _rounds(bench, rounds, progress)
+        measured: list[Figures] = []
+        task = progress.add_task("rounds", total=rounds * len(figures.PARTS))
+        for number in range(1, rounds + 1):
+            measured.append(_round(bench, progress, task, number))
             report |= {"figures": measured, "ratios": _ratios(measured)}
-            report |= _sweep(bench, output, progress)
-            if stored:
-                report |= _stored(bench, stored, output, progress) | {"walk": _walk(bench)}
-            if soak_minutes:
-                report |= _soak(bench, soak_minutes, output)
-        finally:
-            databases.close()
-            (output / "figures.json").write_text(json.dumps(report, indent=2))
+            unfinished.write_text(json.dumps(report, indent=2))
+        report |= _sweep(bench, progress)
+        if stored:
+            report |= _stored(bench, stored, progress) | {"walk": _walk(bench)}
+        if soak_minutes:
+            report |= _soak(bench, soak_minutes)
+    _draw(report, output)
+    unfinished.write_text(json.dumps(report, indent=2))
+    unfinished.replace(output / "figures.json")
     console.print(_table(measured))
     console.print(_ratio_table(report))
     if "walk" in report:
@@ -91,31 +120,48 @@ def main(
         console.print(_soak_table(report["soak"]))
 
 
-def _rounds(bench: Bench, rounds: int, progress: Progress) -> list[Figures]:
-    parts = figures.PARTS
-    task = progress.add_task("rounds", total=rounds * len(parts))
-    measured: list[Figures] = []
-    for _ in range(rounds):
-        found: Figures = {}
-        for part in parts:
-            found |= part(bench)
-            progress.advance(task)
-        measured.append(found)
-    return measured
+def _environment() -> dict[str, Any]:
+    """Tell what was measured, when and where."""
+    command = ["git", "describe", "--always", "--dirty"]
+    version = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": version or "unknown",
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "postgresql": POSTGRES_SETTINGS,
+        "generator": generator(),
+        "callers": figures.CALLERS,
+        "pgbench clients": figures.PGBENCH_CLIENTS,
+    }
 
 
-def _sweep(bench: Bench, output: Path, progress: Progress) -> Report:
+def _advance(progress: Progress, task: TaskID, what: str) -> None:
+    """Show that a part is done: as a line where there is no terminal."""
+    progress.advance(task)
+    if not progress.console.is_terminal:
+        print(f"done: {what}", flush=True)
+
+
+def _round(bench: Bench, progress: Progress, task: TaskID, number: int) -> Figures:
+    found: Figures = {}
+    for part in figures.PARTS:
+        found |= part(bench)
+        _advance(progress, task, f"round {number}, {part.__name__}")
+    return found
+
+
+def _sweep(bench: Bench, progress: Progress) -> Report:
     task = progress.add_task("callers", total=len(_CALLERS))
     points = {}
     with bench.databases.opened("postgresql") as url, serving(bench.directory, url) as server:
         for callers in _CALLERS:
-            points[callers] = figures.transfers(bench, server, callers=callers)
-            progress.advance(task)
-    plot_concurrency(output / "concurrency.png", points)
-    return {"concurrency": {callers: each._asdict() for callers, each in points.items()}}
+            points[callers] = figures.transfers(bench, server, callers=callers)._asdict()
+            _advance(progress, task, f"{callers} callers")
+    return {"concurrency": points}
 
 
-def _stored(bench: Bench, stored: int, output: Path, progress: Progress) -> Report:
+def _stored(bench: Bench, stored: int, progress: Progress) -> Report:
     """Measure while a database fills; at the end in turn with an empty one, for the ratio."""
     steps = [stored * part // 4 for part in range(5)]
     task = progress.add_task("stored", total=len(steps) + 5)
@@ -130,16 +176,15 @@ def _stored(bench: Bench, stored: int, output: Path, progress: Progress) -> Repo
             filler.fill(step)
             with serving(bench.directory, full) as server:
                 points[step] = figures.transfers(bench, server).per_s
-            progress.advance(task)
+            _advance(progress, task, f"{step} transactions stored")
         filler.close()
-        for _ in range(5):
+        for number in range(1, 6):
             speeds = []
             for url in (full, empty):
                 with serving(bench.directory, url) as server:
                     speeds.append(figures.transfers(bench, server).per_s)
             loaded.append(speeds[0] / speeds[1])
-            progress.advance(task)
-    plot_stored(output / "stored.png", points)
+            _advance(progress, task, f"full and empty, {number}")
     return {"stored": points, "loaded": loaded}
 
 
@@ -151,11 +196,22 @@ def _walk(bench: Bench) -> Figures:
             return walk.walk(server, _LONG_HISTORY)
 
 
-def _soak(bench: Bench, minutes: float, output: Path) -> Report:
+def _soak(bench: Bench, minutes: float) -> Report:
     with bench.databases.opened("postgresql") as url, serving(bench.directory, url) as server:
-        samples = soak(bench, server, minutes)
-    plot_soak(output / "soak.png", samples)
-    return {"soak": [sample._asdict() for sample in samples]}
+        return {"soak": [sample._asdict() for sample in soak(bench, server, minutes)]}
+
+
+def _draw(report: Report, output: Path) -> None:
+    """Draw all there is to draw, and leave no plot of an earlier run beside it."""
+    for part, draw in (
+        ("concurrency", plot_concurrency),
+        ("stored", plot_stored),
+        ("soak", plot_soak),
+    ):
+        path = output / f"{part}.png"
+        path.unlink(missing_ok=True)
+        if part in report:
+            draw(path, report[part])
 
 
 def _ratios(measured: list[Figures]) -> dict[str, list[float]]:

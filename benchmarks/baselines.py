@@ -16,7 +16,6 @@ from wallet_service.storage.columns import filled_columns
 from wallet_service.storage.row_text import array, copy_into, copy_lines
 from wallet_service.storage.schema import MOVING_COLUMNS, accounts, entries, transactions
 
-CLIENTS = 32
 BATCH = 1000
 
 #: The same transfer as the service's, in one call: both accounts locked in order, the balance
@@ -61,14 +60,14 @@ _PARTIES = {
 _CALL = "SELECT plain_transfer('user-' || :a, 'user-' || :b, random(1, 1000)::bigint, uuidv7());\n"
 
 
-def pgbench_per_s(directory: Path, url: str, parties: str, *, seconds: int) -> float:
+def pgbench_per_s(directory: Path, url: str, parties: str, *, clients: int, seconds: int) -> float:
     """Return how many transfers a second a plain SQL function makes, one a transaction."""
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(_FUNCTION)
     script = directory / f"{parties}.sql"
     script.write_text(_PARTIES[parties] + _CALL)
     command = [postgres_program("pgbench"), "--no-vacuum", "--protocol", "prepared"]
-    command += ["--client", CLIENTS, "--jobs", 2, "--time", seconds, "--file", script, url]
+    command += ["--client", clients, "--jobs", 2, "--time", seconds, "--file", script, url]
     output = run(command)
     (line,) = (line for line in output.splitlines() if "without initial" in line)
     return float(line.split()[2])

@@ -7,14 +7,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import psutil
 import psycopg2
 from harness.postgres import StartedPostgres, create_database, drop_database
-from harness.processes import ServerProcess, run_wallet, wallet_environment
+from harness.processes import ServerProcess, run_wallet
 from harness.tokens import service_token
 from wallet_client import Wallet
 
@@ -36,19 +36,26 @@ class Usage(NamedTuple):
 
 
 class Databases:
-    """Empty and opened databases of both kinds; each lasts as long as the `with` block."""
+    """Empty and opened databases of both kinds, on a PostgreSQL that ends with the `with` block."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.postgres = StartedPostgres()
-        self._configure(POSTGRES_SETTINGS)
-        self._templates = {"postgresql": create_database(self.postgres)}
-        self._templates["sqlite"] = f"sqlite:///{directory / 'template.db'}"
-        for url in self._templates.values():
-            self._open_accounts(url)
+        self._templates: dict[str, str] = {}
 
-    def close(self) -> None:
-        """Stop PostgreSQL."""
+    def __enter__(self) -> Self:
+        try:
+            self._configure(POSTGRES_SETTINGS)
+            self._templates["postgresql"] = create_database(self.postgres)
+            self._templates["sqlite"] = f"sqlite:///{self._directory / 'template.db'}"
+            for url in self._templates.values():
+                self._open_accounts(url)
+        except BaseException:
+            self.postgres.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.postgres.stop()
 
     def _configure(self, settings: dict[str, str]) -> None:
@@ -62,8 +69,7 @@ class Databases:
         self.postgres.start_again()
 
     def _open_accounts(self, url: str) -> None:
-        environment = wallet_environment(self._directory, url)
-        migrated = run_wallet("migrate", directory=self._directory, environment=environment)
+        migrated = run_wallet("migrate", directory=self._directory, database_url=url)
         migrated.check_returncode()
         with (
             ServerProcess(self._directory, url) as server,
@@ -114,20 +120,21 @@ def worker_memory_mib(server: ServerProcess) -> float:
 
 
 @contextmanager
-def serving(directory: Path, url: str, **settings: object) -> Iterator[ServerProcess]:
-    """Run `wallet serve` with its default log, and settings by name."""
-    with ServerProcess(directory, url, **{"log_level": "info", **settings}) as server:
+def serving(directory: Path, url: str, **options: Any) -> Iterator[ServerProcess]:
+    """Run `wallet serve` with its default log; `options` as of `ServerProcess`."""
+    with ServerProcess(directory, url, **{"log_level": "info", **options}) as server:
         yield server
         server.terminate()
 
 
-@contextmanager
-def serving_noop(directory: Path, url: str) -> Iterator[ServerProcess]:
+def serving_noop(directory: Path, url: str) -> AbstractContextManager[ServerProcess]:
     """Run the server whose Transfer does nothing."""
-    command = [sys.executable, "-m", "benchmarks.noop_server"]
-    with ServerProcess(directory, url, command=command, log_level="info") as server:
-        yield server
-        server.terminate()
+    return serving(directory, url, command=[sys.executable, "-m", "benchmarks.noop_server"])
+
+
+def serving_parallel(directory: Path, url: str) -> AbstractContextManager[ServerProcess]:
+    """Run the server that has a database transaction for each request."""
+    return serving(directory, url, command=[sys.executable, "-m", "benchmarks.parallel_server"])
 
 
 def start_up_s(directory: Path, url: str) -> float:

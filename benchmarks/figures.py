@@ -10,10 +10,11 @@ from harness.processes import ServerProcess
 from harness.tokens import service_token
 
 from benchmarks import baselines, deployment, requests
-from benchmarks.deployment import Databases, serving, serving_noop
+from benchmarks.deployment import Databases, serving, serving_noop, serving_parallel
 from benchmarks.drive import Load, Measured, drive
 
 CALLERS = 64
+PGBENCH_CLIENTS = 32
 _SERVICE = "/wallet.v1.WalletService/"
 
 #: Calls, transfers or milliseconds by name.
@@ -132,22 +133,32 @@ def postgresql(bench: Bench) -> Figures:
 
 
 def single(bench: Bench) -> Figures:
-    """Measure one database transaction a request, as everybody else does it."""
+    """Measure one database transaction a request: one at a time, then sixteen."""
     with (
         bench.databases.opened("postgresql") as url,
         serving(bench.directory, url, batch_max=1) as server,
     ):
-        return _all_parties(bench, server, label="{} single", count=3000)
+        found = _all_parties(bench, server, label="{} single", count=3000)
+    with (
+        bench.databases.opened("postgresql") as url,
+        serving_parallel(bench.directory, url) as server,
+    ):
+        return found | _all_parties(bench, server, label="{} parallel", count=3000)
 
 
 def database_alone(bench: Bench) -> Figures:
     """Measure the limits of the database itself."""
     seconds = max(1, round(4 * bench.scale))
     found = {}
-    for parties in ("uniform", "hot"):
+    for name, parties, clients in (
+        ("pgbench uniform", "uniform", PGBENCH_CLIENTS),
+        ("pgbench hot", "hot", PGBENCH_CLIENTS),
+        ("pgbench hot 2 clients", "hot", 2),  # more of them wait for each other
+    ):
         with bench.databases.opened("postgresql") as url:
-            speed = baselines.pgbench_per_s(bench.directory, url, parties, seconds=seconds)
-            found[f"pgbench {parties}"] = speed
+            found[name] = baselines.pgbench_per_s(
+                bench.directory, url, parties, clients=clients, seconds=seconds
+            )
     with bench.databases.opened("postgresql") as url:
         batches = max(4, round(24 * bench.scale))
         found["bulk limit"] = baselines.bulk_per_s(url, batches=batches)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc.aio
+from wallet_client.v1.wallet_service_pb2 import ExecuteBatchResponse
 
 from benchmarks.requests import read_requests
 
@@ -35,12 +36,13 @@ async def send_all(
     calls = [channel.unary_unary(method) for channel in channels]
     waiting = iter(requests)
     latencies_ms: list[float] = []
+    answers: list[bytes] = []
 
     async def send(index: int, waiting: Iterator[bytes]) -> None:
         call = calls[index % connections]
         for request in waiting:
             started = time.perf_counter()
-            await call(request, metadata=metadata, timeout=30)
+            answers.append(await call(request, metadata=metadata, timeout=30))
             latencies_ms.append((time.perf_counter() - started) * 1000)
 
     started = time.perf_counter()
@@ -48,6 +50,8 @@ async def send_all(
     elapsed_s = time.perf_counter() - started
     for channel in channels:
         await channel.close()
+    if method.endswith("/ExecuteBatch"):
+        _check_batches(answers)
     hundredths = statistics.quantiles(latencies_ms, n=100)
     return {
         "per_s": len(requests) / elapsed_s,
@@ -55,6 +59,14 @@ async def send_all(
         "p95_ms": hundredths[94],
         "p99_ms": hundredths[98],
     }
+
+
+def _check_batches(answers: list[bytes]) -> None:
+    """Raise for an operation that failed, which the call itself does not tell."""
+    for answer in answers:
+        for result in ExecuteBatchResponse.FromString(answer).results:
+            if result.HasField("error"):
+                raise RuntimeError(f"an operation of a batch failed: {result.error.message}")
 
 
 def main() -> None:
