@@ -15,6 +15,8 @@ from wallet_service.storage.queries import ping
 from wallet_service.transport.threads import ThreadPool
 
 _INTERVAL_S = 1.0
+#: A probe whose request does not come keeps one waiting for a moment.
+_CHECK_THREADS = 4
 #: A database that says nothing for so long is as good as none.
 _SILENCE_MAX_S = 5.0
 
@@ -33,7 +35,7 @@ class _Servicer(health.HealthServicer):  # type: ignore[misc]
         # The library gives a pool to Watch only: probes shall not queue behind calls.
         check = functools.partial(super().Check)
         check.experimental_thread_pool = ThreadPool(  # type: ignore[attr-defined]
-            1, thread_name_prefix="health-check"
+            _CHECK_THREADS, thread_name_prefix="health-check"
         )
         self.Check = check
 

@@ -37,6 +37,7 @@ from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import Calls
 from wallet_service.transport.reflection import make_reflector
 from wallet_service.transport.servicer import WalletServicer
+from wallet_service.transport.slow_peers import SlowPeers
 from wallet_service.transport.threads import ThreadPool
 from wallet_service.transport.watch import Watches
 
@@ -105,6 +106,7 @@ class WalletServer:
             "grpc.max_receive_message_length": settings.message_bytes_max,
             "grpc.so_reuseport": int(shares_port),
         }
+        self._peers = SlowPeers(answer_wait_s=settings.default_deadline_ms / 1000)
         self._server = grpc.server(
             self._pool, interceptors=[self._calls()], options=list(options.items())
         )
@@ -118,7 +120,7 @@ class WalletServer:
             audience=self._settings.jwt_audience,
         )
         default_deadline_s = self._settings.default_deadline_ms / 1000
-        return Calls(self._admission, verifier, default_deadline_s=default_deadline_s)
+        return Calls(self._admission, verifier, self._peers, default_deadline_s=default_deadline_s)
 
     def _add_services(self) -> None:
         _check_policies()
@@ -173,6 +175,7 @@ class WalletServer:
         except RuntimeError as error:
             raise SettingsError(f"WALLET_LISTEN: cannot listen on {address}") from error
         self._health.start()
+        self._peers.start()
         self._watches.start()
         self._sweeper.start()
         self._server.start()
@@ -207,6 +210,7 @@ class WalletServer:
         if self._checkpointer:
             self._checkpointer.stop()
         stopped.wait()
+        self._peers.stop()
         for pool in (self._pool, self._watches.pool):
             pool.shutdown(wait=True)
         self._database.close()

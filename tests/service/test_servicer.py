@@ -26,6 +26,7 @@ from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import Call, Calls, current_call
 from wallet_service.transport.keys import key_of_secret
 from wallet_service.transport.servicer import WalletServicer
+from wallet_service.transport.slow_peers import SlowPeers
 from wallet_service.transport.watch import Watches
 
 SERVICE = pb.DESCRIPTOR.services_by_name["WalletService"]
@@ -47,7 +48,8 @@ class InsideCalls:
         pool = CountingPool(1)
         admission = Admission(pool, pool, unfinished_max=1)
         self._servicer = servicer
-        self._calls = Calls(admission, verifier, default_deadline_s=TIMEOUT_S)
+        peers = SlowPeers(answer_wait_s=TIMEOUT_S)
+        self._calls = Calls(admission, verifier, peers, default_deadline_s=TIMEOUT_S)
         self.calls: queue.Queue[Call] = queue.Queue()
 
     def __getattr__(self, name: str) -> Callable[[Message, grpc.ServicerContext], Message]:

@@ -3,6 +3,9 @@ What happens around every call: admission, log, errors, token and policy, deadli
 
 gRPC calls `intercept_service` on its one serving thread, so a method's handler is wrapped once and
 remembered; the work is done around the handler, on the call's own thread.
+
+Every method is given to gRPC as one of many requests, which is the same on the wire: so a call is
+begun before its request is there, and ended without it where its token is no good.
 """
 
 import math
@@ -27,11 +30,15 @@ from wallet_service.ledger.errors import (
 )
 from wallet_service.transport.admission import Admission
 from wallet_service.transport.auth import POLICIES, Caller, TokenVerifier
+from wallet_service.transport.slow_peers import SlowPeers
 from wallet_service.transport.status import code_of, status_of
 from wallet_service.transport.threads import ThreadPool
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _REPLAYED = ("wallet-replayed", "true")
+_HEALTH = "/grpc.health.v1.Health/"
+#: A probe's request comes with its call, and others queue behind it.
+_HEALTH_WAIT_S = 0.5
 _NOBODY = Caller("", frozenset(), 0.0)
 
 _log = structlog.get_logger()
@@ -81,24 +88,33 @@ class Calls(grpc.ServerInterceptor):
 
         verifier: Identifies callers.
 
+        peers: Waits for requests, and sees that answers are taken.
+
         default_deadline_s: For calls without a deadline of their own.
     """
 
     def __init__(
-        self, admission: Admission, verifier: TokenVerifier, *, default_deadline_s: float
+        self,
+        admission: Admission,
+        verifier: TokenVerifier,
+        peers: SlowPeers,
+        *,
+        default_deadline_s: float,
     ) -> None:
         self._admission = admission
         self._verifier = verifier
+        self._peers = peers
         self._default_deadline_s = default_deadline_s
         self._wrapped: dict[str, Handler] = {}
 
     def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Return what handles a call; health and reflection are let through as they are."""
+        """Return what handles a call; reflection is let through as it is."""
         method: str = details.method
         if not method.startswith("/wallet."):
-            return continuation(details)
+            handler = continuation(details)
+            return self._wrap_health(handler) if method.startswith(_HEALTH) else handler
         rejection = self._admission.rejection()
         if rejection:
             return _always(rejection, method, pool=self._admission.rejecting_pool)
@@ -118,9 +134,10 @@ class Calls(grpc.ServerInterceptor):
         are what they are, an invalid argument.
         """
         inner = handler.unary_stream or handler.unary_unary
-        deserialize = handler.request_deserializer
+        deserialize, serialize = handler.request_deserializer, handler.response_serializer
         assert inner
         assert deserialize
+        assert serialize
 
         def decode(data: bytes) -> Any:
             try:
@@ -129,21 +146,50 @@ class Calls(grpc.ServerInterceptor):
                 violation = Violation("request", f"these bytes are not a {method} request")
                 raise ValidationFailed([violation]) from error
 
-        def answer(data: bytes, context: grpc.ServicerContext) -> Any:
-            with self.around(method, context):
-                return inner(decode(data), context)
+        def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            with self.around(method, context) as call:
+                request = decode(self._peers.request(requests, context))
+                data: bytes = serialize(inner(request, context))
+                self._peers.answered(context, call.caller.user_id, len(data))
+                return data
 
-        def stream(data: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
+        def stream(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
             with self.around(method, context):
-                yield from inner(decode(data), context)
+                request = decode(self._peers.request(requests, context))
+                yield from inner(request, context)
 
         if handler.unary_stream:
             _run_on(self._admission.stream_pool, stream)
-            return grpc.unary_stream_rpc_method_handler(stream, None, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(stream, None, serialize)
+        return grpc.stream_unary_rpc_method_handler(answer)
+
+    def _wrap_health(self, handler: "Handler | None") -> "Handler | None":
+        """Return a handler of the library's that does not wait for long for its request."""
+        if handler is None:
+            return None
+        inner = handler.unary_stream or handler.unary_unary
+        assert inner
+
+        def answer(
+            requests: Iterator[Any], context: grpc.ServicerContext, *send: Callable[..., None]
+        ) -> Any:
+            try:
+                request = self._peers.request(requests, context, wait_s=_HEALTH_WAIT_S)
+            except WalletError as error:
+                abort(context, error)
+            return inner(request, context, *send)
+
+        for name in ("experimental_thread_pool", "experimental_non_blocking"):
+            setattr(answer, name, getattr(inner, name, None))
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.unary_stream
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(answer, handler.request_deserializer, handler.response_serializer)
 
     @contextmanager
-    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[None]:
+    def around(self, method: str, context: grpc.ServicerContext) -> Iterator[Call]:
         """Let a call pass with a known caller and a deadline, end it with one status, log it."""
         call = Call(method)
         _current.set(call)
@@ -152,12 +198,14 @@ class Calls(grpc.ServerInterceptor):
             call.caller = self._verifier.caller_of(context.invocation_metadata())
             call.caller.require(POLICIES[method])
             call.deadline = self._deadline(context)
-            yield
+            self._peers.check(call.caller.user_id)
+            yield call
             if call.is_replayed:
                 context.set_trailing_metadata((_REPLAYED,))
         except Exception as error:  # noqa: BLE001 (the client learns only its number)
             failure = error if isinstance(error, WalletError) else incident(method, error)
             call.failure = failure
+            _forget_frames(failure)
             abort(context, failure, *((_REPLAYED,) if call.is_replayed else ()))
         finally:
             _write_log(call, context, duration_s=time.perf_counter() - started)
@@ -176,12 +224,28 @@ class Calls(grpc.ServerInterceptor):
 def _always(error: WalletError, method: str, *, pool: ThreadPool) -> Handler:
     """Return a handler that answers an error, on threads of its own."""
 
-    def reject(_request: bytes, context: grpc.ServicerContext) -> None:
+    def reject(_requests: Iterator[bytes], context: grpc.ServicerContext) -> None:
         _write_log(Call(method, failure=error), context, duration_s=0.0)
         abort(context, error)
 
     _run_on(pool, reject)
-    return grpc.unary_unary_rpc_method_handler(reject)
+    return grpc.stream_unary_rpc_method_handler(reject)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """
+    Let go of the frames that an error and its causes came through.
+
+    They refer to the error again, and to the request: it would stay until Python looks for cycles.
+    """
+    seen: set[int] = set()
+    causes: list[BaseException | None] = [error]
+    while causes:
+        cause = causes.pop()
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            cause.__traceback__ = None
+            causes += [cause.__cause__, cause.__context__]
 
 
 def _run_on(pool: ThreadPool, behavior: Any) -> None:

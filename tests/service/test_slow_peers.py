@@ -1,0 +1,158 @@
+"""Peers that keep the server waiting: others are served, and the server keeps nothing for long."""
+
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from harness.calls import Caller, serving, user, wait_until
+from harness.patience import PATIENCE_S
+from harness.tokens import bearer
+from wallet_client import Wallet
+from wallet_client.v1.types_pb2 import Money
+from wallet_client.v1.wallet_service_pb2 import (
+    DepositRequest,
+    ExecuteBatchRequest,
+    GetBalanceRequest,
+    ListTransactionsRequest,
+)
+
+from wallet_service.transport import slow_peers
+from wallet_service.transport.interceptors import Call
+
+#: As many as the server has threads, and one.
+CALLS = 17
+WALLET = "/wallet.v1.WalletService/"
+HEALTH = "/grpc.health.v1.Health/"
+PAGE_LINES = 40
+
+T = TypeVar("T")
+
+
+@contextmanager
+def silent(target: str, method: str, metadata: Any = ()) -> Iterator[list[grpc.Future]]:
+    """Begin calls whose requests do not come before the end of the block."""
+    over = threading.Event()
+
+    def no_request() -> Iterator[bytes]:
+        over.wait(PATIENCE_S)
+        yield from ()
+
+    with grpc.insecure_channel(target) as channel:
+        begin = channel.stream_unary(method)
+        calls = [begin.future(no_request(), metadata=metadata) for _ in range(CALLS)]
+        try:
+            yield calls
+        finally:
+            over.set()
+
+
+def codes_of(calls: list[grpc.Future]) -> set[str]:
+    return {call.exception(PATIENCE_S).code().name for call in calls}
+
+
+@pytest.mark.parametrize("method", ["GetBalance", "Transfer", "WatchTransactions"])
+def test_who_has_no_token_is_told_before_the_request_is_there(target: str, method: str) -> None:
+    with silent(target, WALLET + method) as calls:
+        assert codes_of(calls) == {"UNAUTHENTICATED"}
+
+
+def test_calls_without_their_requests_are_cut(target: str, alice: Wallet) -> None:
+    with silent(target, WALLET + "GetBalance", bearer("mallory")) as calls:
+        assert alice.balance().posted.minor_units == 0
+        assert codes_of(calls) == {"CANCELLED"}
+
+
+def test_watches_without_their_requests_are_cut(target: str, alice: Wallet) -> None:
+    alice.deposit(5)
+    with silent(target, WALLET + "WatchTransactions", bearer("mallory")) as calls:
+        assert next(alice.watch()).amount.minor_units == 5
+        assert codes_of(calls) == {"CANCELLED"}
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_probes_without_their_requests_are_cut(target: str, method: str) -> None:
+    with silent(target, HEALTH + method) as calls, grpc.insecure_channel(target) as channel:
+        probe = health_pb2_grpc.HealthStub(channel)
+        wait_until(calls[0].done)
+        answer = probe.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        watched = next(probe.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S))
+        assert watched.status == health_pb2.HealthCheckResponse.SERVING
+        assert codes_of(calls) == {"CANCELLED"}
+
+
+@pytest.mark.parametrize("method", [WALLET + "Deposit", HEALTH + "Check"])
+def test_a_call_without_a_request_is_invalid(target: str, method: str) -> None:
+    with grpc.insecure_channel(target) as channel:
+        call = channel.stream_unary(method).future(iter(()), metadata=bearer("alice"))
+        assert codes_of([call]) == {"INVALID_ARGUMENT"}
+
+
+def write_large_page(alice: Caller) -> ListTransactionsRequest:
+    """Make a history of which one page does not fit what travels ahead of a reader."""
+    labels = {f"{number:02}": "v" * 256 for number in range(32)}
+    batch = ExecuteBatchRequest()
+    for number in range(PAGE_LINES):
+        deposit = DepositRequest(
+            amount=Money(minor_units=1), request_id=f"{number}", metadata=labels
+        )
+        batch.operations.add().deposit.CopyFrom(deposit)
+    assert alice.send(batch).code is grpc.StatusCode.OK
+    return ListTransactionsRequest(page_size=PAGE_LINES)
+
+
+def code_of_reading(call: grpc.Call) -> str:
+    """Take what a call has to answer; return how it ended."""
+    try:
+        list(call)  # type: ignore[call-overload]
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "OK"
+
+
+def test_who_takes_no_answers_is_turned_away_and_then_cut(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_peers, "UNTAKEN_BYTES_MAX", 2**20)
+    with (
+        serving(sqlite_url, tmp_path, default_deadline_ms=2000) as server,
+        user(server.target, "alice") as alice,
+        user(server.target, "bob") as bob,
+        grpc.insecure_channel(server.target, [("grpc.http2.bdp_probe", 0)]) as channel,
+    ):
+        request = write_large_page(alice).SerializeToString()
+        page = channel.unary_stream(WALLET + "ListTransactions")
+        untaken = [page(request, metadata=bearer("alice")) for _ in range(8)]
+
+        def is_turned_away() -> bool:
+            return alice.send(GetBalanceRequest()).outcome == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+
+        wait_until(is_turned_away)
+        assert bob.send(GetBalanceRequest()).outcome == ("OK", "")
+        wait_until(lambda: alice.send(GetBalanceRequest()).outcome == ("OK", ""))
+        ends = {code_of_reading(call) for call in untaken}
+
+    assert "CANCELLED" in ends
+    assert ends <= {"CANCELLED", "RESOURCE_EXHAUSTED"}
+
+
+def test_a_call_that_fails_is_freed_without_the_garbage_collector(target: str) -> None:
+    gc.disable()
+    try:
+        with user(target, "alice") as alice:
+            failed = alice.send(DepositRequest(request_id="freed"))
+            wait_until(lambda: "freed" not in [call.request_id for call in alive(Call)])
+    finally:
+        gc.enable()
+
+    assert failed.outcome == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
+
+
+def alive(kind: type[T]) -> list[T]:
+    return [each for each in gc.get_objects() if type(each) is kind]
