@@ -64,7 +64,7 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @contextmanager
 def _clear_failures() -> Iterator[None]:
-    """End with one clear line where no code is at fault: 2 for a setting, 1 for the rest."""
+    """End with one clear line where no code is at fault: 2 for a setting, 3 for damage, else 1."""
     try:
         yield
     except SettingsError as error:
@@ -72,7 +72,7 @@ def _clear_failures() -> Iterator[None]:
     except (UnsafeDatabase, SchemaOutOfDate) as error:
         _fail(f"WALLET_DATABASE_URL: {error}", code=1)
     except LedgerCorrupt as error:
-        _fail(f"DAMAGED {error}", code=1)
+        _fail(f"DAMAGED {error}", code=3)
     except DBAPIError as error:
         _fail(f"WALLET_DATABASE_URL: {error.orig}", code=1)
     except BrokenPipeError:  # whoever reads has read enough

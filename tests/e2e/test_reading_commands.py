@@ -52,5 +52,5 @@ def test_the_row_of_a_value_that_cannot_be_read_is_named_in_one_line(
 
     outcome = run_wallet(*command, directory=tmp_path, database_url=sqlite_url)
 
-    assert outcome.returncode == 1
+    assert outcome.returncode == 3
     assert outcome.stderr == f"wallet: DAMAGED {complaint.format(**ids)}\n"

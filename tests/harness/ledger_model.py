@@ -34,6 +34,7 @@ class Model:
         self.holds: dict[str, Ask] = {}
         self.moves: dict[str, Ask] = {}
         self.answers: dict[str, tuple[Ask, str]] = {}
+        self.refused_together: set[tuple[str, ...]] = set()
 
     def reserved(self, user: str) -> int:
         """Add up what open holds reserve of a user's money."""
@@ -60,11 +61,14 @@ class Model:
 
     def together(self, asks: Sequence[Ask]) -> list[str]:
         """Answer requests of which all shall be done or none."""
-        known = [ask for ask in asks if ask["id"] in self.answers]
-        if known and len(known) < len(asks):
-            return ["REQUEST_ID_REUSED"] * len(asks)
+        ids = tuple(ask["id"] for ask in asks)
+        known = [self.answers[name][1] for name in ids if name in self.answers]
         if known:
-            return [self.answer(ask) for ask in asks]
+            was_alone = len(ids) == 1 and known != ["BATCH_REFUSED"]
+            was_posted = set(known) == {"POSTED"} and len(known) == len(ids)
+            if was_posted or was_alone or ids in self.refused_together:
+                return [self.answer(ask) for ask in asks]
+            return ["REQUEST_ID_REUSED"] * len(asks)
         before = deepcopy(vars(self))
         answers = []
         for ask in asks:
@@ -76,6 +80,7 @@ class Model:
                 for other in asks:
                     told = answers[-1] if other is ask else "BATCH_REFUSED"
                     self.answers[other["id"]] = (other, told)
+                self.refused_together.add(ids)
                 return [self.answers[other["id"]][1] for other in asks]
         return answers
 

@@ -93,6 +93,7 @@ def test_all_wrong_fields_are_named_at_once(bank: Caller) -> None:
     ("question", "fields"),
     [
         (ListTransactionsRequest(page_size=-1, kinds=[99]), ["kinds[0]", "page_size"]),
+        (ListTransactionsRequest(kinds=[1] * 100), ["kinds"]),
         (ListHoldsRequest(page_size=-1, states=[9]), ["page_size", "states[0]"]),
         (ListAccountsRequest(page_size=-1, states=[9]), ["page_size", "states[0]"]),
         (ListAccountChangesRequest(page_size=-1), ["page_size"]),

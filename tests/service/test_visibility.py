@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import pytest
 from harness.calls import Answer, Caller, user
+from wallet_client.v1 import types_pb2
 from wallet_client.v1.types_pb2 import Money, Transaction
+from wallet_client.v1.wallet_admin_service_pb2 import UpdateAccountRequest
 from wallet_client.v1.wallet_service_pb2 import (
     DepositRequest,
     GetTransactionRequest,
@@ -204,3 +206,19 @@ def test_a_transaction_must_be_named_one_way(users: Users) -> None:
     assert unnamed.outcome == empty.outcome == ("INVALID_ARGUMENT", "VALIDATION_FAILED")
     assert unnamed.fields == ["transaction_id"]
     assert empty.fields == ["request_id"]
+
+
+def test_why_an_operator_changed_an_account_is_hidden_from_its_owner(
+    users: Users, target: str
+) -> None:
+    freeze = UpdateAccountRequest(
+        user_id="alice",
+        state=types_pb2.ACCOUNT_STATE_FROZEN,
+        request_id="freeze",
+        description="suspected of fraud",
+    )
+    with user(target, "operator", "wallet:admin") as operator:
+        frozen = operator.send(freeze).response.transaction
+
+        assert look(operator, frozen.transaction_id).outcome == ("OK", "")
+        assert look(users.alice, frozen.transaction_id).outcome == NOT_FOUND

@@ -1,5 +1,6 @@
 """How streams end: by their caps, their token, their deadline, their reader or their server."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -9,14 +10,17 @@ from pathlib import Path
 import grpc
 import pytest
 from harness.calls import Caller, Stream, serving, user, wait_until
+from harness.patience import PATIENCE_S
 from harness.people import rub
+from harness.signing import signer
 from harness.stored import deposit_many
-from harness.tokens import token
+from harness.tokens import bearer, token
 from sqlalchemy import text
 from wallet_client.v1.types_pb2 import Transaction
-from wallet_client.v1.wallet_service_pb2 import DepositRequest
+from wallet_client.v1.wallet_service_pb2 import DepositRequest, WatchTransactionsRequest
+from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 
-from wallet_service.transport import watch
+from wallet_service.transport import auth, keys, watch
 
 TOO_MANY = ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
 
@@ -196,3 +200,38 @@ def test_a_stream_ends_where_nobody_knows_what_moves(
             connection.execute(text("ALTER TABLE accounts RENAME TO lost"))
 
         assert stream.end().outcome == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")
+
+
+def test_a_stream_ends_once_the_key_of_its_token_is_withdrawn(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (keys, auth):
+        monkeypatch.setattr(module, "RECHECK_S", 0.1)
+    monkeypatch.setattr(watch, "HEARTBEAT_INTERVAL_S", 0.1)
+    old, new = signer("ES256", "old"), signer("ES256", "new")
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps({"keys": [old.jwk, new.jwk]}))
+    with (
+        serving(sqlite_url, tmp_path, jwt_secret_file=None, jwt_jwks_file=file) as wallet,
+        Caller(wallet.target, (("authorization", f"Bearer {old.sign()}"),)) as alice,
+        alice.watch() as stream,
+    ):
+        deposit(alice, 1)
+        first = stream.take(1)
+        file.write_text(json.dumps({"keys": [new.jwk]}))
+        ended = stream.end()
+
+    assert sequences(first) == [1]
+    assert ended.outcome == ("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+def test_a_stream_that_has_nothing_to_tell_says_that_it_is_open(target: str) -> None:
+    with grpc.insecure_channel(target) as channel:
+        stream = WalletServiceStub(channel).WatchTransactions(
+            WatchTransactionsRequest(), metadata=bearer("alice"), timeout=PATIENCE_S
+        )
+        began = time.monotonic()
+        stream.initial_metadata()
+
+        assert time.monotonic() - began < watch.HEARTBEAT_INTERVAL_S / 2
+        stream.cancel()

@@ -1,6 +1,7 @@
 """What could lose an answered change is refused before the first answer."""
 
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from wallet_service.storage import sqlite
 from wallet_service.storage.database import open_database
 from wallet_service.storage.dialect import Limits, UnsafeDatabase
+from wallet_service.storage.migrate import migrate
 
 _FULL = 2
 
@@ -172,3 +174,13 @@ def test_a_commit_that_finds_the_disk_full_is_not_in_doubt() -> None:
 
     assert sqlite.was_lost(error)
     assert sqlite.was_refused(error)
+
+
+def test_new_books_are_nobody_elses_to_read(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'books/wallet.db'}")
+    migrate(database)
+    database.close()
+
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "books").iterdir()}
+
+    assert modes == {0o600}

@@ -11,11 +11,13 @@ from harness.processes import run_wallet
 from sqlalchemy import case, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
+from wallet_service.ledger.chain import transaction_digest
 from wallet_service.ledger.commands import AccountKey, OpenAccount, UpdateAccount
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.ids import transaction_id
 from wallet_service.storage.audit_queries import Counts
 from wallet_service.storage.database import Database
+from wallet_service.storage.records import transaction_of
 from wallet_service.storage.schema import accounts, entries, transactions
 
 STRANGER = "00000000-0000-8000-8000-00000000000f"
@@ -189,7 +191,22 @@ def test_the_command_names_the_damaged_row_and_fails(
 
     assert proven.returncode == 0, proven.stderr
     assert "5 accounts, 14 entries, 20 transactions, 5 holds" in proven.stdout
-    assert damaged.returncode == 1
+    assert damaged.returncode == 3
     assert "entries alice/RUB #2" in damaged.stderr
     assert "balance_minor is 701, expected 700" in damaged.stderr
     assert damaged.stdout == ""
+
+
+def test_a_record_that_another_would_have_made_is_found(
+    database: Database, ids: dict[str, str]
+) -> None:
+    without_entries = select(transactions).where(transactions.c.digest.is_not(None)).limit(1)
+    with database.transaction() as connection:
+        record = transaction_of(connection.execute(without_entries).one())
+    forged = record._replace(caller="mallory")  # and a digest that fits
+    forged = forged._replace(digest=transaction_digest(forged))
+    columns = {"caller": forged.caller, "digest": forged.digest}
+    row = transactions.c.transaction_id == record.transaction_id
+    _damage(database, update(transactions).where(row).values(columns))
+
+    assert _corrupt_row(database) == f"transactions {record.transaction_id}"

@@ -21,11 +21,12 @@ from harness.commands import (
 )
 
 from wallet_service.ledger.atomic import decide_atomic
-from wallet_service.ledger.books import Books, Outcome
-from wallet_service.ledger.commands import AccountKey, Command
+from wallet_service.ledger.books import Books, Outcome, Rules
+from wallet_service.ledger.commands import AccountKey, Command, SpendingLimit
 from wallet_service.ledger.decide import decide
-from wallet_service.ledger.errors import RequestIdReused
+from wallet_service.ledger.errors import Contention, RequestIdReused
 from wallet_service.ledger.ids import transaction_id
+from wallet_service.ledger.limits import Outflow
 
 SERVICE = {"is_service": True}
 
@@ -326,3 +327,40 @@ def test_an_account_opened_in_a_batch_keeps_its_own_time() -> None:
 
     opened = books.accounts[AccountKey("new", "RUB")]
     assert (opened.created_at, opened.updated_at) == (1000, 6000)
+
+
+def test_a_batch_is_limited_by_what_left_before_its_windows() -> None:
+    limit = SpendingLimit("ROLLING_DAY", max_minor=5)
+    alice = rouble_account("alice", 9, outflow_minor=70, outflow_count=1, limits=(limit,))
+    books = books_with(alice)
+    books.outflows = {(alice.key, limit): Outflow(70, 1)}
+
+    (outcome,) = decide_atomic(books, [withdraw("1", "alice", 5)])
+
+    assert reason(outcome) is None
+
+
+def test_a_batch_opens_accounts_by_the_operators_rules() -> None:
+    books = books_with(rouble_account("alice", 9), rules=Rules(open_on_credit=True))
+
+    (outcome,) = decide_atomic(books, [transfer("1", ("alice", "bob"), 5)])
+
+    assert reason(outcome) is None
+
+
+def test_a_batch_does_not_decide_on_accounts_that_others_hold_locked() -> None:
+    books = books_with()
+    books.busy = frozenset({AccountKey("alice", "RUB")})
+
+    with pytest.raises(Contention):
+        decide_atomic(books, [deposit("1", "alice", 5)])
+
+
+def test_a_batch_gives_back_no_more_than_was_left_before_it() -> None:
+    books = books_with(rouble_account("alice", 9), rouble_account("bob", 9))
+    paid = decide(books, transfer("original", ("alice", "bob"), 9)).transaction.transaction_id
+    decide(books, reverse("some", paid, 5, **SERVICE))
+
+    (outcome,) = decide_atomic(books, [reverse("more", paid, 5, **SERVICE)])
+
+    assert reason(outcome) == "REVERSAL_EXCEEDS_ORIGINAL"

@@ -5,9 +5,9 @@ import pickle
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
-from wallet_client import InvalidRequest, WalletError, error_from_status
+from wallet_client import InvalidRequest, Refused, WalletError, error_from_status
 from wallet_client.statuses import error_from
 
 
@@ -87,3 +87,13 @@ def test_all_that_is_wrong_with_a_field_is_told() -> None:
 
     assert type(error) is InvalidRequest
     assert error.fields == {"user_id": "too long; not ASCII", "amount": "missing"}
+
+
+def test_the_reason_of_another_service_is_not_the_wallets() -> None:
+    status = Status(code=grpc.StatusCode.FAILED_PRECONDITION.value[0])
+    status.details.add().Pack(ErrorInfo(domain="shop.v1", reason="INSUFFICIENT_FUNDS"))
+
+    error = error_from_status(status)
+
+    assert type(error) is Refused
+    assert (error.reason, dict(error.metadata)) == ("", {})

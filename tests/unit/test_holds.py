@@ -14,12 +14,13 @@ from harness.commands import (
     reverse,
     rouble_account,
     snapshot,
+    update_account,
     void_hold,
     withdraw,
 )
 
 from wallet_service.ledger.books import Books, Hold
-from wallet_service.ledger.commands import AccountKey
+from wallet_service.ledger.commands import AccountKey, CaptureHold, Condition
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import HoldNotDue
 from wallet_service.ledger.money import BALANCE_MINOR_MAX
@@ -269,3 +270,66 @@ def test_no_more_is_reserved_than_can_be_counted() -> None:
     decide(books, create_hold("fits", "alice", 1))
 
     assert reason(refused(books, create_hold("not", "alice", 1))) == "BALANCE_LIMIT"
+
+
+def test_a_closed_account_reserves_nothing_of_its_overdraft() -> None:
+    books = books_with(rouble_account("alice", min_balance_minor=-100))
+    decide(books, update_account("close", "alice", state="CLOSED"))
+
+    assert reason(refused(books, create_hold("hold", "alice", 5))) == "ACCOUNT_CLOSED"
+
+
+@pytest.mark.parametrize("state", ["NO_CREDITS", "FROZEN"])
+def test_nothing_is_reserved_for_or_captured_by_an_account_that_may_not_receive(
+    state: str,
+) -> None:
+    books = funded_books()
+    hold = make(books, target="bob")
+    decide(books, update_account("freeze", "bob", state=state))
+
+    captured = refused(books, capture_hold("capture", hold.hold_id, caller="bob"))
+    reserved = refused(books, create_hold("more", "alice", 5, target="bob"))
+
+    assert (reason(captured), reason(reserved)) == ("ACCOUNT_FROZEN", "ACCOUNT_FROZEN")
+
+
+@pytest.mark.parametrize(
+    ("to_user_id", "answer"), [("bbo", "ACCOUNT_NOT_FOUND"), ("bob", "ACCOUNT_CLOSED")]
+)
+def test_a_capture_pays_no_missing_and_no_closed_account(to_user_id: str, answer: str) -> None:
+    books = funded_books()
+    hold = make(books)
+    decide(books, update_account("close", "bob", state="CLOSED"))
+
+    capture = capture_hold("capture", hold.hold_id, to_user_id=to_user_id, caller="alice")
+
+    assert reason(refused(books, capture)) == answer
+
+
+def test_a_resolved_hold_is_never_called_expired() -> None:
+    books = funded_books()
+    hold = make(books, expire_after_us=5)
+    decide(books, void_hold("void", hold.hold_id, caller="alice", is_service=True))
+    books.now += 5
+
+    late = void_hold("late", hold.hold_id, caller="alice", is_service=True)
+
+    assert reason(refused(books, late)) == "HOLD_NOT_ACTIVE"
+
+
+@pytest.mark.parametrize(("keeps", "after"), [(True, 600), (False, 800)])
+def test_what_a_capture_keeps_reserved_is_not_available_after_it(
+    *, keeps: bool, after: int
+) -> None:
+    books = funded_books()
+    hold = make(books, 400)
+
+    def capture(request_id: str, floor_minor: int) -> CaptureHold:
+        condition = Condition(balance_after_at_least=floor_minor)
+        words = {"keep_remainder": keeps, "condition": condition, "is_service": True}
+        return capture_hold(request_id, hold.hold_id, 200, **words)
+
+    short = refused(books, capture("more", after + 1)).transaction
+
+    assert short.refusal_values["actual"] == after
+    assert reason(decide(books, capture("enough", after))) is None

@@ -240,3 +240,11 @@ def test_room_that_this_batch_used_up_comes_back_a_window_later() -> None:
     values = refused(books, withdraw("2", "alice", 41)).transaction.refusal_values
 
     assert values["reset_time"] == "2024-03-01T12:30:00.000002+00:00"
+
+
+def test_debits_before_the_window_take_no_room_in_it() -> None:
+    limit = SpendingLimit(DAY, max_count=2)
+    books = limited_books(limit, before=Outflow(debits=2), outflow_count=3)
+
+    assert reason(decide(books, withdraw("1", "alice", 1))) is None
+    assert reason(refused(books, withdraw("2", "alice", 1))) == "LIMIT_EXCEEDED"

@@ -22,9 +22,10 @@ from harness.commands import (
 
 from wallet_service.ledger.atomic import decide_atomic
 from wallet_service.ledger.books import Books
-from wallet_service.ledger.commands import Command
+from wallet_service.ledger.commands import Command, Condition
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import NotAllowed, ValidationFailed
+from wallet_service.ledger.money import BALANCE_MINOR_MAX
 
 SERVICE = {"caller": "shop", "is_service": True}
 
@@ -224,3 +225,76 @@ def test_a_reversal_in_another_currency_records_nothing() -> None:
         decide(books, reverse("back", name, 1, currency_code="USD", **SERVICE))
 
     assert (snapshot(books), len(books.decided)) == before
+
+
+@pytest.mark.parametrize("closed", ["alice", "bob"])
+def test_a_closed_account_neither_gives_back_nor_gets_back(closed: str) -> None:
+    # An agreed overdraft would let a closed account pay.
+    books = books_with(rouble_account("alice", 100), rouble_account("bob", min_balance_minor=-100))
+    paid = decide(books, transfer("original", ("alice", "bob"), 100)).transaction
+    decide(books, withdraw("spent", "bob", 100))
+    decide(books, update_account("close", closed, state="CLOSED"))
+
+    back = reverse("back", paid.transaction_id, **SERVICE)
+
+    assert reason(refused(books, back)) == "ACCOUNT_CLOSED"
+
+
+def test_what_comes_back_lifts_no_account_beyond_what_can_be_stored() -> None:
+    books = books_with(rouble_account("alice", 100), rouble_account("bob"))
+    paid = decide(books, transfer("original", ("alice", "bob"), 100)).transaction
+    decide(books, deposit("rich", "alice", BALANCE_MINOR_MAX - 99))
+
+    back = reverse("back", paid.transaction_id, **SERVICE)
+
+    assert reason(refused(books, back)) == "BALANCE_LIMIT"
+
+
+WRONGS = {
+    "closed": "ACCOUNT_CLOSED",
+    "frozen": "ACCOUNT_FROZEN",
+    "too much": "REVERSAL_EXCEEDS_ORIGINAL",
+    "condition": "CONDITION_FAILED",
+    "funds": "INSUFFICIENT_FUNDS",
+    "cap": "BALANCE_LIMIT",
+}
+
+
+@pytest.mark.parametrize("first", WRONGS)
+def test_of_all_that_is_wrong_with_a_reversal_the_documented_first_is_told(first: str) -> None:
+    wrongs = list(WRONGS)[list(WRONGS).index(first) :]
+    alice, bob = rouble_account("alice", 9), rouble_account("bob")
+    books = books_with(alice, bob)
+    paid = decide(books, transfer("original", ("alice", "bob"), 9)).transaction
+    alice.posted_minor = BALANCE_MINOR_MAX if "cap" in wrongs else 0
+    alice.state = "CLOSED" if "closed" in wrongs else "ACTIVE"
+    bob.state = "FROZEN" if "frozen" in wrongs else "ACTIVE"
+    bob.posted_minor = 0 if "funds" in wrongs else 9
+    condition = Condition(expected_sequence=5) if "condition" in wrongs else None
+    amount_minor = 10 if "too much" in wrongs else 9
+
+    back = reverse("back", paid.transaction_id, amount_minor, condition=condition, **SERVICE)
+
+    assert reason(refused(books, back)) == WRONGS[first]
+
+
+def test_who_would_have_been_paid_by_a_refused_transfer_is_told_of_none() -> None:
+    books = books_with(rouble_account("alice", 1), rouble_account("bob"))
+    no = refused(books, transfer("no", ("alice", "bob"), 5, caller="alice")).transaction
+
+    record = refused(books, reverse("back", no.transaction_id, caller="bob")).transaction
+
+    assert (record.refusal_reason, record.refusal_values) == ("TRANSACTION_NOT_FOUND", {})
+
+
+def test_the_owner_of_an_account_is_told_of_no_change_that_an_operator_made() -> None:
+    books = books_with(rouble_account("alice"))
+    change = update_account("freeze", "alice", state="FROZEN", caller="operator")
+    changed = decide(books, change).transaction.transaction_id
+
+    told = {
+        caller: reason(refused(books, reverse(f"of {caller}", changed, caller=caller)))
+        for caller in ("alice", "operator")
+    }
+
+    assert told == {"alice": "TRANSACTION_NOT_FOUND", "operator": "NOT_REVERSIBLE"}

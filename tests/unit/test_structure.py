@@ -18,7 +18,7 @@ FLOORS = (
     {"storage"},
     {"engine", "audit"},
     {"transport"},
-    {"server", "credentials", "health"},
+    {"server", "credentials", "health", "healthcheck"},
     {"__main__", "cli", "workers", "processors", "development"},
 )
 GROUND = {"settings", "logs"}

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from heapq import merge
 from itertools import groupby
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from wallet_service.audit.holds import proven_holds
-from wallet_service.ledger.books import EXTERNAL, Account, AccountState, State, Transaction
-from wallet_service.ledger.chain import entry_hash, transaction_digest
-from wallet_service.ledger.commands import MOVING_KINDS, AccountKey, Kind, SpendingLimit
-from wallet_service.ledger.errors import LedgerCorrupt
+from wallet_service.audit.transactions import corrupt, digest_of, name_of, prove_transaction
+from wallet_service.ledger.books import Account, AccountState, Transaction
+from wallet_service.ledger.chain import entry_hash
+from wallet_service.ledger.commands import AccountKey, Kind, SpendingLimit
 from wallet_service.storage.audit_queries import (
     Counts,
     Reserved,
@@ -71,7 +71,7 @@ def _proven_rows(connection: Snapshot) -> Iterator[object]:
     lines = stream_lines(connection)
     yield from _proven_accounts(stream_accounts(connection), lines, _expected(connection))
     for transaction in stream_transactions(connection):
-        _prove_transaction(transaction)
+        prove_transaction(transaction)
         yield transaction
     yield from proven_holds(connection)
     _prove_references(connection)
@@ -81,10 +81,10 @@ def _prove_references(connection: Snapshot) -> None:
     """Prove what the database can compare by itself: references and reversals."""
     unwritten = find_unwritten_side(connection)
     if unwritten:
-        _corrupt(_name(unwritten), "one of its entries is missing or belongs to another")
+        corrupt(name_of(unwritten), "one of its entries is missing or belongs to another")
     wrong = find_wrong_sum(connection)
     if wrong:
-        _corrupt(
+        corrupt(
             f"reversals {wrong.original_id}",
             f"reversed_minor is {wrong.noted_minor}, its reversals sum to {wrong.total_minor},"
             f" it was {wrong.amount_minor}",
@@ -92,7 +92,7 @@ def _prove_references(connection: Snapshot) -> None:
     strayed = find_wrong_reversal(connection)
     if strayed:
         problem = f"{strayed.reversal_of}, which it gives back, is missing or was another movement"
-        _corrupt(_name(strayed), problem)
+        corrupt(name_of(strayed), problem)
 
 
 class _Expected(NamedTuple):
@@ -130,9 +130,9 @@ def _follow(key: AccountKey, facts: Iterator[_Fact]) -> _Expected:
         if isinstance(fact, Reserved):
             account.held_minor, account.open_holds = fact.minor, fact.holds
             continue
-        _prove_transaction(fact)
+        prove_transaction(fact)
         if not account.created_at:
-            account.created_at, row = fact.created_at, _name(fact)
+            account.created_at, row = fact.created_at, name_of(fact)
         if fact.kind == Kind.UPDATE_ACCOUNT:
             changed_at = fact.created_at
             # Each change begins where another ended, so all but the last cancel out: changes of
@@ -141,7 +141,7 @@ def _follow(key: AccountKey, facts: Iterator[_Fact]) -> _Expected:
             settings[_settings(fact.arguments["before"])] -= 1
     remaining = [each for each, count in settings.items() if count]
     if len(remaining) != 1:
-        _corrupt(f"accounts {key.user_id}/{key.currency_code}", "one of its changes is missing")
+        corrupt(f"accounts {key.user_id}/{key.currency_code}", "one of its changes is missing")
     account.min_balance_minor, account.state, account.limits = remaining[0]
     return _Expected(account, changed_at, row)
 
@@ -179,9 +179,9 @@ def _proven_accounts(
 def _prove_owned(line: StoredLine | None, told: _Expected | None, key: AccountKey | None) -> None:
     """Prove that what comes next is not of an account before the next one; None: there is none."""
     if line and (key is None or _key(line) < key):
-        _corrupt(_line_name(line), "its account is missing")
+        corrupt(_line_name(line), "its account is missing")
     if told and (key is None or told.account.key < key):
-        _corrupt(told.row, "its account is missing")
+        corrupt(told.row, "its account is missing")
 
 
 def _replay(account: Account, line: StoredLine) -> None:
@@ -189,22 +189,20 @@ def _replay(account: Account, line: StoredLine) -> None:
     entry, transaction = line
     name = _line_name(line)
     if entry.sequence != account.sequence + 1:
-        _corrupt(
-            f"entries {entry.user_id}/{entry.currency_code} #{account.sequence + 1}", "missing"
-        )
+        corrupt(f"entries {entry.user_id}/{entry.currency_code} #{account.sequence + 1}", "missing")
     if transaction is None:
-        _corrupt(name, f"its transaction {entry.transaction_id} is missing")
+        corrupt(name, f"its transaction {entry.transaction_id} is missing")
     if entry.balance_minor != account.posted_minor + entry.amount_minor:
         expected = account.posted_minor + entry.amount_minor
-        _corrupt(name, f"balance_minor is {entry.balance_minor}, expected {expected}")
+        corrupt(name, f"balance_minor is {entry.balance_minor}, expected {expected}")
     if (entry.sequence, entry.amount_minor) not in _sides(transaction, entry.user_id):
-        _corrupt(name, f"does not agree with its transaction {entry.transaction_id}")
+        corrupt(name, f"does not agree with its transaction {entry.transaction_id}")
     if entry.created_at != transaction.created_at or entry.created_at < account.updated_at:
-        _corrupt(name, f"created_at {entry.created_at} is not in order")
+        corrupt(name, f"created_at {entry.created_at} is not in order")
     _prove_outflow(account, line, name)
-    digest = _digest(transaction)
+    digest = digest_of(transaction)
     if entry.hash != entry_hash(entry, previous_hash=account.head_hash, digest=digest):
-        _corrupt(name, f"its hash does not fit it or its transaction {entry.transaction_id}")
+        corrupt(name, f"its hash does not fit it or its transaction {entry.transaction_id}")
     account.sequence = entry.sequence
     account.posted_minor = entry.balance_minor
     account.head_hash = entry.hash
@@ -226,7 +224,7 @@ def _prove_outflow(account: Account, line: StoredLine, name: str) -> None:
     else:
         is_right = (added_minor, added_count) == (0, 0)
     if not is_right:
-        _corrupt(name, f"outflow {entry.outflow_minor}/{entry.outflow_count} does not add up")
+        corrupt(name, f"outflow {entry.outflow_minor}/{entry.outflow_count} does not add up")
 
 
 def _sides(transaction: Transaction, user_id: str) -> list[tuple[int | None, int]]:
@@ -245,42 +243,13 @@ def _prove_account(account: Account, replayed: Account) -> None:
     for column in fields(Account):
         actual, expected = getattr(account, column.name), getattr(replayed, column.name)
         if column.name != "is_stored" and actual != expected:
-            _corrupt(name, f"{column.name} is {_shown(actual)}, expected {_shown(expected)}")
+            corrupt(name, f"{column.name} is {_shown(actual)}, expected {_shown(expected)}")
     if account.available_minor < account.min_balance_minor:
-        _corrupt(name, f"available {account.available_minor} is below its minimum")
+        corrupt(name, f"available {account.available_minor} is below its minimum")
 
 
 def _shown(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _prove_transaction(transaction: Transaction) -> None:
-    """Prove what the entries do not: requests that moved nothing, and that no side is left out."""
-    sides = (
-        (transaction.source_user_id, transaction.source_sequence),
-        (transaction.target_user_id, transaction.target_sequence),
-    )
-    has_entries = any(sequence is not None for _, sequence in sides)
-    moves_money = transaction.state == State.POSTED and transaction.kind in MOVING_KINDS
-    if moves_money and any(
-        (sequence is None) != (user_id == EXTERNAL) for user_id, sequence in sides
-    ):
-        _corrupt(_name(transaction), "it moved money on one side only")
-    if has_entries != moves_money:
-        _corrupt(_name(transaction), "its state and its entries do not agree")
-    if has_entries and transaction.digest is not None:
-        _corrupt(_name(transaction), "it has a digest beside its entries")
-    if not has_entries and transaction.digest != _digest(transaction):
-        _corrupt(_name(transaction), "its digest does not fit it")
-
-
-def _digest(transaction: Transaction) -> bytes:
-    try:
-        return transaction_digest(transaction)
-    except TypeError as error:
-        # Numbers that no request could bring, and the like: JSON that was not written here.
-        problem = f"it has no digest: {error}"
-        raise LedgerCorrupt(row=_name(transaction), problem=problem) from error
 
 
 def _key(line: StoredLine) -> AccountKey:
@@ -289,11 +258,3 @@ def _key(line: StoredLine) -> AccountKey:
 
 def _line_name(line: StoredLine) -> str:
     return f"entries {line.entry.user_id}/{line.entry.currency_code} #{line.entry.sequence}"
-
-
-def _name(transaction: Transaction) -> str:
-    return f"transactions {transaction.transaction_id}"
-
-
-def _corrupt(row: str, problem: str) -> NoReturn:
-    raise LedgerCorrupt(row=row, problem=problem)

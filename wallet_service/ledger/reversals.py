@@ -119,7 +119,9 @@ def _find_original(books: Books, command: ReverseTransaction) -> Transaction | N
         return None
     original = found.transaction
     parties = {original.source_user_id}
-    if original.state == State.POSTED:
+    if original.kind == Kind.UPDATE_ACCOUNT:
+        parties = {original.caller}  # operators write their reasons for each other
+    elif original.state == State.POSTED:
         parties.add(original.target_user_id)
     return original if command.is_service or command.caller in parties else None
 

@@ -137,7 +137,7 @@ def prepare_file(url: URL, *, must_exist: bool) -> None:
         raise FileNotFoundError(f"no such file: {path}")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.touch(mode=0o600)  # money is nobody else's to read
 
 
 def _existing(url: URL) -> URL:

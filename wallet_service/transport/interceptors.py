@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -50,10 +51,16 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Handler | None]"
 
 @dataclass(slots=True)
 class Call:
-    """What is known of the call under way. `deadline` is on `time.monotonic()`'s clock."""
+    """
+    What is known of the call under way.
+
+    `check_caller` raises once the token is no good any more. `deadline` is on `time.monotonic()`'s
+    clock.
+    """
 
     method: str
     caller: Caller = _NOBODY
+    check_caller: Callable[[], Caller] = lambda: _NOBODY
     deadline: float = math.inf
     request_id: str = ""
     is_replayed: bool = False
@@ -195,7 +202,8 @@ class Calls(grpc.ServerInterceptor):
         _current.set(call)
         started = time.perf_counter()
         try:
-            call.caller = self._verifier.caller_of(context.invocation_metadata())
+            call.check_caller = partial(self._verifier.caller_of, context.invocation_metadata())
+            call.caller = call.check_caller()
             call.caller.require(POLICIES[method])
             call.deadline = self._deadline(context)
             self._peers.check(call.caller.user_id)

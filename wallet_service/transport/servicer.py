@@ -155,4 +155,4 @@ class WalletServicer(WalletReads):
             text = f"the account has no entry {after_sequence} yet"
             validation.require("after_sequence", text, holds=after_sequence <= sequence)
             validation.finish()
-        return self._watches.stream(call.caller, key, after_sequence, context)
+        return self._watches.stream(call, key, after_sequence, context)

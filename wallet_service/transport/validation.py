@@ -96,6 +96,9 @@ class Validation:
     def names(self, field: str, values: Sequence[int], enum: Any) -> list[str]:
         """Check that numbers are an enum's, but not its unspecified one; return their names."""
         by_number = enum.DESCRIPTOR.values_by_number
+        if len(values) > len(by_number):
+            self.require(field, f"must be at most {len(by_number)} values", holds=False)
+            return []
         known = {value for value in values if value in by_number and value != 0}
         unknown = ((index, value) for index, value in enumerate(values) if value not in known)
         for index, value in itertools.islice(unknown, VIOLATIONS_MAX):

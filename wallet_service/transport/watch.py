@@ -21,7 +21,6 @@ from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import (
     DatabaseUnavailable,
     ShuttingDown,
-    TokenExpired,
     TooManyStreams,
 )
 from wallet_service.storage.database import Database
@@ -29,6 +28,7 @@ from wallet_service.storage.history import Line, read_lines_after
 from wallet_service.storage.queries import read_sequences
 from wallet_service.transport import encode
 from wallet_service.transport.auth import Caller
+from wallet_service.transport.interceptors import Call
 from wallet_service.transport.threads import ThreadPool
 
 POLL_INTERVAL_S = 0.05
@@ -90,7 +90,7 @@ class Watches:
         self._thread.join()
 
     def stream(
-        self, caller: Caller, key: AccountKey, sequence: int, context: grpc.ServicerContext
+        self, call: Call, key: AccountKey, sequence: int, context: grpc.ServicerContext
     ) -> Iterator[WatchTransactionsResponse]:
         """
         Yield an account's lines after a sequence, for as long as the client listens.
@@ -98,22 +98,24 @@ class Watches:
         Raises:
             TooManyStreams: The worker, or this caller, has as many as may be.
 
-            TokenExpired: The caller's token ran out meanwhile.
+            Unauthenticated: The caller's token ran out meanwhile, or its key was withdrawn.
 
             ShuttingDown: This server stops; another goes on from the last sequence.
 
             DatabaseUnavailable: Nobody here knows what moves; another server may.
         """
+        caller = call.caller
         with self._watcher(caller, key, sequence) as watcher:
+            context.send_initial_metadata(())  # it may be long until there is something to tell
             context.add_callback(watcher.news.set)
             beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
             while context.is_active():
-                self._check(caller)
+                self._check(call)
                 wait_s = min(beat_at - time.monotonic(), caller.expires_at - time.time())
                 if watcher.news.wait(max(0.0, wait_s)):
                     watcher.news.clear()
                     for line in self._lines_after(watcher):
-                        self._check(caller)
+                        self._check(call)
                         yield _transaction(line, caller, key)
                         watcher.sequence = line.entry.sequence
                         beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
@@ -123,11 +125,10 @@ class Watches:
                     yield _heartbeat(watcher.sequence)
                     beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
 
-    def _check(self, caller: Caller) -> None:
+    def _check(self, call: Call) -> None:
         if self._stopping.is_set():
             raise ShuttingDown
-        if time.time() >= caller.expires_at:
-            raise TokenExpired
+        call.check_caller()
 
     def _lines_after(self, watcher: _Watcher) -> Iterator[Line]:
         """Read the watched account to its end, a bounded part at a time."""
