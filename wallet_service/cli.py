@@ -16,13 +16,14 @@ from wallet_service.audit import verify as books
 from wallet_service.audit.export import export_ledger
 from wallet_service.audit.render import render
 from wallet_service.audit.statement import Period, parse_moment, stream_statement
+from wallet_service.config import lines_of
 from wallet_service.development import make_token, quick_start
 from wallet_service.healthcheck import ask_health
 from wallet_service.ledger.commands import AccountKey
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.money import EXPONENTS
 from wallet_service.logs import configure_logs
-from wallet_service.settings import Settings, SettingsError, lines_of, load_settings
+from wallet_service.settings import Settings, SettingsError, load_settings
 from wallet_service.storage.database import Database
 from wallet_service.storage.dialect import UnsafeDatabase
 from wallet_service.storage.queries import read_account

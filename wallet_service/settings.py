@@ -8,7 +8,6 @@ import contextlib
 import difflib
 import ipaddress
 import os
-import re
 import secrets
 import tempfile
 from collections.abc import Iterable
@@ -22,21 +21,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from wallet_service.ledger.money import EXPONENTS
 
-_PREFIX = "WALLET_"
+PREFIX = "WALLET_"
 _FILE = ".env"
 
 #: Where a secret of our own making is kept.
 DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
-
-#: What stands for a password in an address: after or instead of a user's name, or as a parameter.
-_PASSWORD = re.compile(
-    r"(://[^/@:]*:)(?:[^?]+|[^@/]+)(?=@)"
-    r"|(https?://)[^/@:]+(?=@)"
-    r"|([?&](?:[\w-]*(?:password|secret|token|api[-_]?key)|key|sig|code|auth)=)[^&]+"
-)
-
-#: What stands for itself in a `.env` file, without quotation marks.
-_PLAIN = re.compile(r"[^\s'\"#\\]*")
 
 # What gRPC and PostgreSQL take: signed 32 bits, of which twice a timeout is to fit too.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -51,7 +40,7 @@ class Settings(BaseSettings):
     """Everything an operator can choose. Each field is the variable `WALLET_<FIELD>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, env_file=_FILE, extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX, env_file=_FILE, extra="ignore", frozen=True, env_ignore_empty=True
     )
 
     #: `sqlite:///path` or `postgresql://user:password@host/name`.
@@ -205,21 +194,7 @@ def load_settings(**overrides: object) -> Settings:
         message = first["msg"].removeprefix("Value error, ")
         if not first["loc"]:
             raise SettingsError(message) from error
-        raise SettingsError(f"{_PREFIX}{str(first['loc'][0]).upper()}: {message}") from error
-
-
-def lines_of(settings: Settings) -> list[str]:
-    """Write all settings as lines of a `.env` file, without passwords; empty: not set."""
-    lines = []
-    for name, value in settings:
-        text = "" if value is None else str(value)
-        if isinstance(value, bool):
-            text = text.lower()
-        shown = _PASSWORD.sub(r"\1\2\3***", text)
-        if not _PLAIN.fullmatch(shown):
-            shown = "'" + shown.replace("\\", "\\\\").replace("'", "\\'") + "'"
-        lines.append(f"{_PREFIX}{name.upper()}={shown}")
-    return lines
+        raise SettingsError(f"{PREFIX}{str(first['loc'][0]).upper()}: {message}") from error
 
 
 def _read_variables() -> dict[str, str | None]:
@@ -246,11 +221,11 @@ def _refuse_unreadable(file: Path) -> None:
 
 def _refuse_misspelt(variables: Iterable[str]) -> None:
     """Raise for a variable that is nearly a setting's: its value would be silently ignored."""
-    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in sorted(set(variables) - known):
         file = {f"{name}_FILE"} & known  # the secret itself, say, instead of its file
         meant = file or difflib.get_close_matches(name, known, n=1, cutoff=0.9)
-        if name.startswith(_PREFIX) and meant:
+        if name.startswith(PREFIX) and meant:
             raise SettingsError(f"{name}: no such setting, is {', '.join(meant)} meant?")
 
 
@@ -297,4 +272,4 @@ def read_file(setting: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SettingsError(f"{_PREFIX}{setting.upper()}: {error.strerror}: {path}") from error
+        raise SettingsError(f"{PREFIX}{setting.upper()}: {error.strerror}: {path}") from error

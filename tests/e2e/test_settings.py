@@ -58,7 +58,12 @@ def test_what_config_prints_can_be_set(tmp_path: Path) -> None:
             "postgresql://db/wallet?user=a&password=s3cret",
             "postgresql://db/wallet?user=a&password=***",
         ),
-        ("postgresql://db/w?sslpassword=s3cret&a=b", "postgresql://db/w?sslpassword=***&a=b"),
+        (
+            "postgresql://db/w?sslpassword=s3cret&sslmode=require",
+            "postgresql://db/w?sslpassword=***&sslmode=require",
+        ),
+        ("postgresql://db/w?PASSWORD=s3cret&pwd=s3cret", "postgresql://db/w?PASSWORD=***&pwd=***"),
+        ("host=db password=s3cret", "'host=db password=***'"),
         ("postgresql://wallet:a&s3cret/b@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet:a@s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet:s3cret?s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
@@ -77,7 +82,8 @@ def test_config_keeps_passwords_to_itself(tmp_path: Path, url: str, shown: str) 
     [
         ("https://s3cret@keys.example/jwks", "https://***@keys.example/jwks"),
         ("https://a:s3cret@keys.example/jwks", "https://a:***@keys.example/jwks"),
-        ("https://keys.example/jwks?kind=a&sig=s3cret", "https://keys.example/jwks?kind=a&sig=***"),
+        ("https://keys.example/jwks?mode=a&sig=s3cret", "https://keys.example/jwks?mode=a&sig=***"),
+        ("https://keys.example/jwks?X-Amz-Signature=s3cret#s3cret", "?X-Amz-Signature=***#***"),
         ("https://keys.example/jwks?x-api-key=s3cret", "https://keys.example/jwks?x-api-key=***"),
     ],
 )
@@ -122,6 +128,7 @@ def test_a_secret_of_our_own_making_that_got_lost_is_named_by_its_file(tmp_path:
         ("database_url", "wallet.db"),
         ("database_url", "mysql://root@localhost/wallet"),
         ("database_url", "sqlite://"),
+        ("database_url", "postgresql://wallet:a@b@localhost/wallet"),
         ("database_url", "sqlite:///jwt-secret/wallet.db"),
     ],
 )

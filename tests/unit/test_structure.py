@@ -19,7 +19,7 @@ FLOORS = (
     {"engine", "audit"},
     {"transport"},
     {"server", "credentials", "health", "healthcheck"},
-    {"__main__", "cli", "workers", "processors", "development"},
+    {"__main__", "cli", "config", "workers", "processors", "development"},
 )
 GROUND = {"settings", "logs"}
 SHARED_FLOORS = FLOORS[4:]  # single files, not rooms of their own: they may ask each other

@@ -243,6 +243,9 @@ def open_database(url: str, limits: Limits | None = None, *, must_exist: bool = 
         UnsafeDatabase: Not a database the wallet can keep money in.
     """
     parsed = make_url(url)
+    if "@" in (parsed.host or ""):
+        # The driver would show what follows, as the name of a host that it does not find.
+        raise UnsafeDatabase("an '@' in a password must be written as %40")
     kind = parsed.get_backend_name()
     dialect: Dialect
     if kind == "sqlite":
