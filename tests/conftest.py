@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from harness.postgres import (
     GivenPostgres,
     StartedPostgres,
@@ -29,6 +30,14 @@ def _migrated(url: str) -> str:
     migrate(database)
     database.close()
     return url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> None:
+    """Log errors as plain text: the library's pictures of them take half a second each."""
+    *first, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*first, renderer])
 
 
 @pytest.fixture(scope="session")

@@ -170,7 +170,7 @@ def test_kinds_are_told_apart(history: History) -> None:
     moving = ("DEPOSIT", "WITHDRAWAL", "TRANSFER", "CAPTURE", "REVERSAL")
     assert found == [f"KIND_{name}" for name in moving]
     assert assert_lists(history, 4, kinds=kinds) == len(history.lines)
-    assert assert_lists(history, 1000, kinds=kinds * 20_000) == len(history.lines)
+    assert assert_lists(history, 1000, kinds=[*kinds, kinds[0]]) == len(history.lines)
 
 
 def test_times_include_their_start_and_exclude_their_end(history: History) -> None:

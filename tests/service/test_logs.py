@@ -45,8 +45,9 @@ def hooks_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have what the logs install for the whole process taken back."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    configuration = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**configuration)
 
 
 def lines(server: ServerProcess, event: str = "call") -> list[dict[str, Any]]:

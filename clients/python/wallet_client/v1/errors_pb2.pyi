@@ -26,7 +26,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """Never sent."""
     ERROR_REASON_VALIDATION_FAILED: _ErrorReason.ValueType  # 1
     """INVALID_ARGUMENT: a field is missing, too long or out of range;
-    `google.rpc.BadRequest` names each one, of very many the first 12.
+    `google.rpc.BadRequest` names each one, of very many the first 12, of a
+    batch those of its first operation that is wrong.
     {fields: comma-separated}
     """
     ERROR_REASON_CURRENCY_UNSUPPORTED: _ErrorReason.ValueType  # 2
@@ -66,7 +67,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     {fields: comma-separated, transaction_id}
     """
     ERROR_REASON_INSUFFICIENT_FUNDS: _ErrorReason.ValueType  # 40
-    """FAILED_PRECONDITION, bound: not enough money.
+    """FAILED_PRECONDITION, bound: not enough money. The shortfall is counted from
+    the account's minimum balance, where it has another than 0.
     {user_id, currency_code, available, required, shortfall}
     """
     ERROR_REASON_ACCOUNT_FROZEN: _ErrorReason.ValueType  # 41
@@ -168,7 +170,8 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_VALIDATION_FAILED: ErrorReason.ValueType  # 1
 """INVALID_ARGUMENT: a field is missing, too long or out of range;
-`google.rpc.BadRequest` names each one, of very many the first 12.
+`google.rpc.BadRequest` names each one, of very many the first 12, of a
+batch those of its first operation that is wrong.
 {fields: comma-separated}
 """
 ERROR_REASON_CURRENCY_UNSUPPORTED: ErrorReason.ValueType  # 2
@@ -208,7 +211,8 @@ result its fields are named as in the operation's own method.
 {fields: comma-separated, transaction_id}
 """
 ERROR_REASON_INSUFFICIENT_FUNDS: ErrorReason.ValueType  # 40
-"""FAILED_PRECONDITION, bound: not enough money.
+"""FAILED_PRECONDITION, bound: not enough money. The shortfall is counted from
+the account's minimum balance, where it has another than 0.
 {user_id, currency_code, available, required, shortfall}
 """
 ERROR_REASON_ACCOUNT_FROZEN: ErrorReason.ValueType  # 41

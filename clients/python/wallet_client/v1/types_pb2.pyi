@@ -214,7 +214,7 @@ class Transaction(message.Message):
         STATE_UNSPECIFIED: Transaction._State.ValueType  # 0
         """Never sent."""
         STATE_POSTED: Transaction._State.ValueType  # 1
-        """Carried out: the balances changed."""
+        """Carried out: money moved, was reserved or released, or the account changed."""
         STATE_REFUSED: Transaction._State.ValueType  # 2
         """Refused for `refusal_reason`: no balance changed, and none ever will
         under this request id.
@@ -226,7 +226,7 @@ class Transaction(message.Message):
     STATE_UNSPECIFIED: Transaction.State.ValueType  # 0
     """Never sent."""
     STATE_POSTED: Transaction.State.ValueType  # 1
-    """Carried out: the balances changed."""
+    """Carried out: money moved, was reserved or released, or the account changed."""
     STATE_REFUSED: Transaction.State.ValueType  # 2
     """Refused for `refusal_reason`: no balance changed, and none ever will
     under this request id.
@@ -290,7 +290,9 @@ class Transaction(message.Message):
     """The request id, shown only to the caller that made the request."""
     @builtins.property
     def amount(self) -> Money:
-        """The sum moved, always positive; absent where nothing was to be moved."""
+        """The sum moved, of a hold the sum reserved or released, always positive;
+        absent where nothing was to be moved.
+        """
 
     @builtins.property
     def metadata(self) -> containers.ScalarMap[builtins.str, builtins.str]:
@@ -406,7 +408,9 @@ class Balance(message.Message):
 
     @builtins.property
     def as_of(self) -> timestamp_pb2.Timestamp:
-        """When the balance was read."""
+        """When the balance was read; of a balance of the past, the moment asked for, or
+        when the entry asked for was made.
+        """
 
     def __init__(
         self,

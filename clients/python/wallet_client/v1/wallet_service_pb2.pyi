@@ -994,7 +994,7 @@ class ListHoldsResponse(message.Message):
     def holds(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Hold]:
         """Holds on this account, newest first; those made at one time, as by one batch,
         by their ids. A page may hold fewer than asked for, even none, where the
-        states asked for leave much out.
+        states asked for leave much out, and where it would exceed 3 MiB.
         """
 
     def __init__(
@@ -1385,7 +1385,8 @@ class ListTransactionsResponse(message.Message):
     @builtins.property
     def transactions(self) -> containers.RepeatedCompositeFieldContainer[types_pb2.Transaction]:
         """Posted transactions with their line on this account. A page may hold fewer
-        than asked for, even none, where a filter leaves much out.
+        than asked for, even none, where a filter leaves much out, and where it would
+        exceed 3 MiB.
         """
 
     def __init__(

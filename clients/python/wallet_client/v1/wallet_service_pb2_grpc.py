@@ -250,6 +250,7 @@ class WalletServiceServicer:
     def WatchTransactions(self, request, context):
         """Sends what moves on one account as it is committed: each transaction once, in
         order, without gaps. After a disconnect, resume from the last sequence seen.
+        Once its token is no good any more the stream ends, as a call would.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

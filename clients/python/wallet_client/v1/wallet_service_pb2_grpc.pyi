@@ -95,6 +95,7 @@ class WalletServiceStub:
     WatchTransactions: _grpc.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]
     """Sends what moves on one account as it is committed: each transaction once, in
     order, without gaps. After a disconnect, resume from the last sequence seen.
+    Once its token is no good any more the stream ends, as a call would.
     """
     ListTransactions: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]
     """Lists what moved on one account, a page at a time, in the account's own
@@ -168,6 +169,7 @@ class WalletServiceAsyncStub(WalletServiceStub):
     WatchTransactions: _aio.UnaryStreamMultiCallable[_wallet_service_pb2.WatchTransactionsRequest, _wallet_service_pb2.WatchTransactionsResponse]  # type: ignore[assignment]
     """Sends what moves on one account as it is committed: each transaction once, in
     order, without gaps. After a disconnect, resume from the last sequence seen.
+    Once its token is no good any more the stream ends, as a call would.
     """
     ListTransactions: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.ListTransactionsRequest, _wallet_service_pb2.ListTransactionsResponse]  # type: ignore[assignment]
     """Lists what moved on one account, a page at a time, in the account's own
@@ -322,6 +324,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_wallet_service_pb2.WatchTransactionsResponse], _abc.AsyncIterator[_wallet_service_pb2.WatchTransactionsResponse]]:
         """Sends what moves on one account as it is committed: each transaction once, in
         order, without gaps. After a disconnect, resume from the last sequence seen.
+        Once its token is no good any more the stream ends, as a call would.
         """
 
     @_abc_1.abstractmethod
