@@ -213,7 +213,7 @@ class Calls(grpc.ServerInterceptor):
         except Exception as error:  # noqa: BLE001 (the client learns only its number)
             failure = error if isinstance(error, WalletError) else incident(method, error)
             call.failure = failure
-            _forget_frames(failure)
+            _forget_frames(error)
             abort(context, failure, *((_REPLAYED,) if call.is_replayed else ()))
         finally:
             _write_log(call, context, duration_s=time.perf_counter() - started)
