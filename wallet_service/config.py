@@ -14,8 +14,9 @@ _OPEN = (
 #: What stands for a secret in an address: after or instead of a user's name, as a parameter, behind
 #: the rest; or as a word of what is no address.
 _SECRET = re.compile(
-    r"(://[^/@:]*:)(?:[^?]+|[^@/]+)(?=@)"
-    r"|(https?://)[^/@:]+(?=@)"
+    # As SQLAlchemy reads it, a database's password has everything up to an "@".
+    r"((?!https?:)\b[\w+.-]+://[^/@:]*:)[^@]*(?:@[^@/?]*)*(?=@)"
+    r"|(https?://(?:[^/@:?#]*:)?)[^/?#]+(?=@)"
     rf"|([?&](?!(?:{_OPEN})=)[^=&]*=)[^&#]+"
     r"|(#).+"
     r"|(\bpassword\s*=\s*)\S+",

@@ -15,8 +15,9 @@ from wallet_service.storage.queries import ping
 from wallet_service.transport.threads import ThreadPool
 
 _INTERVAL_S = 1.0
-#: A probe whose request does not come keeps one waiting for a moment.
-_CHECK_THREADS = 4
+#: A probe whose request does not come keeps one of them waiting for a moment.
+_CHECK_THREADS = 32
+_WATCH_THREADS = 8
 #: A database that says nothing for so long is as good as none.
 _SILENCE_MAX_S = 5.0
 
@@ -30,7 +31,7 @@ class _Servicer(health.HealthServicer):  # type: ignore[misc]
     """The library's servicer, which neither waits behind calls nor can be made to wait."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPool(1, thread_name_prefix="health-watch")
+        self._pool = ThreadPool(_WATCH_THREADS, thread_name_prefix="health-watch")
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=self._pool)
         # The library gives a pool to Watch only: probes shall not queue behind calls.
         check = functools.partial(super().Check)

@@ -67,7 +67,9 @@ def test_what_config_prints_can_be_set(tmp_path: Path) -> None:
         ("postgresql://wallet:a&s3cret/b@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet:a@s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet:s3cret?s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
+        ("postgresql://wallet:s3cret/?s3cret@db/wallet", "postgresql://wallet:***@db/wallet"),
         ("postgresql://wallet@db/wallet", "postgresql://wallet@db/wallet"),
+        ("postgresql://db:5432/wallet", "postgresql://db:5432/wallet"),
     ],
 )
 def test_config_keeps_passwords_to_itself(tmp_path: Path, url: str, shown: str) -> None:
@@ -82,6 +84,7 @@ def test_config_keeps_passwords_to_itself(tmp_path: Path, url: str, shown: str) 
     [
         ("https://s3cret@keys.example/jwks", "https://***@keys.example/jwks"),
         ("https://a:s3cret@keys.example/jwks", "https://a:***@keys.example/jwks"),
+        ("https://keys.example:8443/jwks?mode=a@b", "https://keys.example:8443/jwks?mode=a@b"),
         ("https://keys.example/jwks?mode=a&sig=s3cret", "https://keys.example/jwks?mode=a&sig=***"),
         ("https://keys.example/jwks?X-Amz-Signature=s3cret#s3cret", "?X-Amz-Signature=***#***"),
         ("https://keys.example/jwks?x-api-key=s3cret", "https://keys.example/jwks?x-api-key=***"),

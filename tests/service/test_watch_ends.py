@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,10 +17,12 @@ from harness.signing import signer
 from harness.stored import deposit_many
 from harness.tokens import bearer, token
 from sqlalchemy import text
+from structlog.testing import capture_logs
 from wallet_client.v1.types_pb2 import Transaction
 from wallet_client.v1.wallet_service_pb2 import DepositRequest, WatchTransactionsRequest
 from wallet_client.v1.wallet_service_pb2_grpc import WalletServiceStub
 
+from wallet_service import server
 from wallet_service.transport import auth, keys, watch
 
 TOO_MANY = ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
@@ -235,3 +238,34 @@ def test_a_stream_that_has_nothing_to_tell_says_that_it_is_open(target: str) -> 
 
         assert time.monotonic() - began < watch.HEARTBEAT_INTERVAL_S / 2
         stream.cancel()
+
+
+def test_a_client_that_hangs_up_before_its_stream_is_open_is_no_fault_of_ours(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, has_gone = threading.Event(), threading.Event()
+
+    def read_balances(*arguments: Any) -> Any:
+        asked.set()
+        has_gone.wait(PATIENCE_S)
+        return read(*arguments)
+
+    read = server.read_balances
+    monkeypatch.setattr(server, "read_balances", read_balances)
+    with (
+        capture_logs() as logs,
+        serving(sqlite_url, tmp_path) as wallet,
+        user(wallet.target, "alice") as alice,
+        grpc.insecure_channel(wallet.target) as channel,
+    ):
+        deposit(alice, 1)
+        stream = WalletServiceStub(channel).WatchTransactions(
+            WatchTransactionsRequest(after_sequence=1), metadata=bearer("alice")
+        )
+        assert asked.wait(PATIENCE_S)
+        stream.cancel()
+        time.sleep(0.2)  # until the server knows
+        has_gone.set()
+        wait_until(lambda: any("Watch" in line.get("method", "") for line in logs))
+
+    assert "incident" not in {line["event"] for line in logs}

@@ -146,6 +146,9 @@ class Calls(grpc.ServerInterceptor):
         assert deserialize
         assert serialize
 
+        name = method.rpartition("/")[2]
+        is_large = name.startswith("List") or name == "ExecuteBatch"
+
         def decode(data: bytes) -> Any:
             try:
                 return deserialize(data)
@@ -155,6 +158,8 @@ class Calls(grpc.ServerInterceptor):
 
         def answer(requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
             with self.around(method, context) as call:
+                if is_large:
+                    self._peers.check(call.caller.user_id)
                 request = decode(self._peers.request(requests, context))
                 data: bytes = serialize(inner(request, context))
                 self._peers.answered(context, call.caller.user_id, len(data))
@@ -171,9 +176,10 @@ class Calls(grpc.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(answer)
 
     def _wrap_health(self, handler: "Handler | None") -> "Handler | None":
-        """Return a handler of the library's that does not wait for long for its request."""
+        """Return a handler of the library's, for a call that has begun now, with a short wait."""
         if handler is None:
             return None
+        until = time.monotonic() + _HEALTH_WAIT_S  # also if others keep the threads until then
         inner = handler.unary_stream or handler.unary_unary
         assert inner
 
@@ -181,7 +187,7 @@ class Calls(grpc.ServerInterceptor):
             requests: Iterator[Any], context: grpc.ServicerContext, *send: Callable[..., None]
         ) -> Any:
             try:
-                request = self._peers.request(requests, context, wait_s=_HEALTH_WAIT_S)
+                request = self._peers.request(requests, context, until=until)
             except WalletError as error:
                 abort(context, error)
             return inner(request, context, *send)
@@ -206,7 +212,6 @@ class Calls(grpc.ServerInterceptor):
             call.caller = call.check_caller()
             call.caller.require(POLICIES[method])
             call.deadline = self._deadline(context)
-            self._peers.check(call.caller.user_id)
             yield call
             if call.is_replayed:
                 context.set_trailing_metadata((_REPLAYED,))

@@ -24,8 +24,8 @@ REQUEST_WAIT_S = 2.0
 #: What one caller may leave untaken in all; that is ten of the largest pages.
 UNTAKEN_BYTES_MAX = 32 * 1024 * 1024
 #: Answers below this are not worth counting.
-_COUNTED_FROM = 64 * 1024
-_INTERVAL_S = 0.25
+_COUNTED_FROM = 4 * 1024
+_INTERVAL_S = 0.1
 
 
 class SlowPeers:
@@ -59,17 +59,24 @@ class SlowPeers:
         requests: Iterator[bytes],
         context: grpc.ServicerContext,
         *,
-        wait_s: float = REQUEST_WAIT_S,
+        until: float | None = None,
     ) -> bytes:
         """
         Wait for the one request of a call.
+
+        Args:
+            requests: Of which it is the first.
+
+            context: Of the call.
+
+            until: On `time.monotonic()`'s clock; by default `REQUEST_WAIT_S` from now.
 
         Raises:
             DeadlineExceeded: It did not come, and the call is no more.
 
             ValidationFailed: The call has none.
         """
-        self._until[context] = time.monotonic() + wait_s
+        self._until[context] = time.monotonic() + REQUEST_WAIT_S if until is None else until
         try:
             return next(requests)
         except StopIteration as error:

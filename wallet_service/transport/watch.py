@@ -106,7 +106,10 @@ class Watches:
         """
         caller = call.caller
         with self._watcher(caller, key, sequence) as watcher:
-            context.send_initial_metadata(())  # it may be long until there is something to tell
+            try:
+                context.send_initial_metadata(())  # it may be long until there is news to tell
+            except grpc.RpcError:  # the client has gone
+                return
             context.add_callback(watcher.news.set)
             beat_at = time.monotonic() + HEARTBEAT_INTERVAL_S
             while context.is_active():

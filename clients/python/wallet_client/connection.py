@@ -80,7 +80,8 @@ class Connection:
 
         coalesce: Gather the writes that many threads make within a millisecond, and send those of
             one token as one batch: more throughput, and a millisecond more of latency. A token
-            function is then asked on each call's own thread too, before it gathers.
+            function is then asked on each call's own thread too, before it gathers; it should
+            answer with the same until that is about to end.
     """
 
     def __init__(

@@ -125,7 +125,9 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_CONTENTION: _ErrorReason.ValueType  # 60
     """ABORTED: rolled back for certain, as others kept the accounts busy."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 70
-    """RESOURCE_EXHAUSTED: too many requests under way."""
+    """RESOURCE_EXHAUSTED: too many requests under way; or, for listings and
+    batches, too many answers that this caller did not take yet.
+    """
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 71
     """RESOURCE_EXHAUSTED: too many open streams."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 72
@@ -269,7 +271,9 @@ ERROR_REASON_ACCOUNT_NOT_EMPTY: ErrorReason.ValueType  # 52
 ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 60
 """ABORTED: rolled back for certain, as others kept the accounts busy."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 70
-"""RESOURCE_EXHAUSTED: too many requests under way."""
+"""RESOURCE_EXHAUSTED: too many requests under way; or, for listings and
+batches, too many answers that this caller did not take yet.
+"""
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 71
 """RESOURCE_EXHAUSTED: too many open streams."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 72

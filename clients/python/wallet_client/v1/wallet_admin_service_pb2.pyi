@@ -183,7 +183,7 @@ class ListAccountsRequest(message.Message):
     """
     @builtins.property
     def states(self) -> containers.RepeatedScalarFieldContainer[types_pb2.AccountState.ValueType]:
-        """Only accounts in these states; empty: in all."""
+        """Only accounts in these states, at most as many as there are; empty: in all."""
 
     def __init__(
         self,

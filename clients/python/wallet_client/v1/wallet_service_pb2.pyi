@@ -963,7 +963,7 @@ class ListHoldsRequest(message.Message):
     """
     @builtins.property
     def states(self) -> containers.RepeatedScalarFieldContainer[types_pb2.HoldState.ValueType]:
-        """Only holds in these states; empty: all."""
+        """Only holds in these states, at most as many as there are; empty: all."""
 
     def __init__(
         self,
@@ -1328,7 +1328,7 @@ class ListTransactionsRequest(message.Message):
     """Only what came from or went to this user."""
     @builtins.property
     def kinds(self) -> containers.RepeatedScalarFieldContainer[types_pb2.Transaction.Kind.ValueType]:
-        """Only these kinds; empty: all."""
+        """Only these kinds, at most as many as there are; empty: all."""
 
     @builtins.property
     def start_time(self) -> timestamp_pb2.Timestamp:
