@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from harness.tokens import write_secret
+from wallet_service.settings import Settings
 
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 30
@@ -21,6 +22,7 @@ _WALLET = [sys.executable, "-m", "wallet_service"]
 
 def wallet_environment(directory: Path, database_url: str, **settings: object) -> dict[str, str]:
     """Return the environment of a `wallet` command with the tests' secret; `WALLET_*` by name."""
+    assert settings.keys() <= Settings.model_fields.keys(), settings
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WALLET_")}
     chosen = {
         "database_url": database_url,
