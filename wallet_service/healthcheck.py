@@ -50,8 +50,8 @@ def _channel(settings: Settings, host: str, port: int) -> grpc.Channel:
     own: tuple[bytes, ...] = ()
     if settings.tls_client_ca_file:
         # Where client certificates are demanded, the server's own has to do.
-        context.load_cert_chain(cert_file, key_file)
         own = read_file("tls_key_file", key_file), read_file("tls_cert_file", cert_file)
+        context.load_cert_chain(cert_file, key_file)
     presented = _presented(context, host.strip("[]"), port)
     credentials = grpc.ssl_channel_credentials(presented, *own)
     name = ("grpc.ssl_target_name_override", _name_in(presented))

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from wallet_service.audit.transactions import name_of
 from wallet_service.audit.writing import csv_line, moment_of, sum_of, unit_of
 from wallet_service.ledger.books import EXTERNAL, State, Transaction
 from wallet_service.ledger.commands import MOVING_KINDS
@@ -67,8 +68,8 @@ def _written(transaction: Transaction, write: Callable[[Transaction], str]) -> s
         return write(transaction)
     except (TypeError, ValueError, OverflowError) as error:
         # Times beyond the calendar, numbers beyond JSON's: nothing that was recorded by a request.
-        row = f"transactions {transaction.transaction_id}"
-        raise LedgerCorrupt(row=row, problem=f"it cannot be written: {error}") from error
+        problem = f"it cannot be written: {error}"
+        raise LedgerCorrupt(row=name_of(transaction), problem=problem) from error
 
 
 def _jsonl(_connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from wallet_service.ledger.errors import KeysUnavailable
 
 #: For how long a checked token, and the keys it was checked with, are each trusted without another
-#: look: a withdrawn key is of no use after twice that.
+#: look: a withdrawn key is of no use after twice that, in an open stream a heartbeat later.
 RECHECK_S = 30
 KEYS_AGE_S_MAX = 3600
 _RETRY_S = 5
