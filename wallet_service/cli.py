@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
@@ -58,6 +59,25 @@ class ExportFormat(StrEnum):
     JSONL = "jsonl"
     CSV = "csv"
     BEANCOUNT = "beancount"
+
+
+def _show_version(is_asked: bool) -> None:  # noqa: FBT001 (as typer calls it)
+    if is_asked:
+        typer.echo(f"wallet {version('wallet-service')}")
+        raise typer.Exit
+
+
+@main.callback()
+def _before(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the release and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before the command's name."""
 
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -170,7 +190,7 @@ def _open_books(settings: Settings) -> Database:
 
 @main.command()
 def verify() -> None:
-    """Prove the books: exit 0 with counts, or 1 naming the damaged row."""
+    """Prove the books: exit 0 with counts, or 3 naming the damaged row."""
     with _clear_failures():
         database = _open_books(load_settings())
         with _progress("proving") as progress:
@@ -268,6 +288,6 @@ def healthcheck() -> None:
     """Ask the server at WALLET_LISTEN whether it serves: exit 0 if so, else 1."""
     with _clear_failures():
         status = ask_health(load_settings())
-    typer.echo(f"wallet: {status}")
     if status != "SERVING":
-        raise typer.Exit(1)
+        _fail(status, code=1)
+    typer.echo("wallet: SERVING")

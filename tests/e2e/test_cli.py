@@ -5,12 +5,14 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from harness.documents import ROOT
 from harness.postgres import GivenPostgres, StartedPostgres, create_database, drop_database
 from harness.processes import (
     ServerProcess,
@@ -229,6 +231,15 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     assert outcome.returncode == 0
     for command in ("serve", "migrate", "token", "verify", "statement", "export", "healthcheck"):
         assert f" {command} " in outcome.stdout
+
+
+def test_the_version_is_the_releases_own(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    outcome = run_wallet("--version", directory=tmp_path)
+
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert outcome.stdout == f"wallet {project['version']}\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a process shows what it began with")
