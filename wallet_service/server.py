@@ -38,7 +38,6 @@ from wallet_service.transport.interceptors import Calls
 from wallet_service.transport.reflection import make_reflector
 from wallet_service.transport.servicer import WalletServicer
 from wallet_service.transport.slow_peers import SlowPeers
-from wallet_service.transport.threads import ThreadPool
 from wallet_service.transport.watch import Watches
 
 #: How long a server that starts waits for its database.
@@ -65,8 +64,6 @@ _CHANNEL_OPTIONS = {
     "grpc.max_connection_age_ms": 30 * 60 * 1000,
     "grpc.max_connection_age_grace_ms": 60_000,
 }
-
-_REFLECTION_THREADS = 2
 
 #: How long a server that stops waits for its threads once no call is left.
 _THREADS_WAIT_S = 2
@@ -146,14 +143,9 @@ class WalletServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if self._settings.reflection:
             names = [*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflector = make_reflector(names)
-            # Its streams need no token and stay as long as they like: not on the calls' threads.
-            explain = functools.partial(reflector.ServerReflectionInfo)
-            explain.experimental_thread_pool = ThreadPool(  # type: ignore[attr-defined]
-                _REFLECTION_THREADS, thread_name_prefix="reflection"
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                make_reflector(names), self._server
             )
-            reflector.ServerReflectionInfo = explain
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflector, self._server)
 
     def start(self) -> int:
         """

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from harness.children import wait_until_gone, workers_of
 from harness.deployment import Deployment
 from harness.load import Clients, open_books, scaled
@@ -151,6 +154,29 @@ def test_a_lock_held_by_others_does_not_keep_the_server_from_ending(
         assert exit_code == 0
         assert isinstance(cut, grpc.RpcError)
         assert server.log.count("threads_abandoned") == 1
+
+
+def test_an_open_reflection_stream_does_not_keep_the_server_from_ending(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def ask_and_stay() -> Iterator[ServerReflectionRequest]:
+        yield ServerReflectionRequest(list_services="")
+        over.wait()
+
+    with (
+        # Longer than whoever ends it here waits.
+        ServerProcess(tmp_path, sqlite_url, grace_ms=600_000) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stream = ServerReflectionStub(channel).ServerReflectionInfo(ask_and_stay())
+        listed = next(stream).list_services_response.service
+        exit_code = server.terminate()
+        over.set()
+
+        assert "wallet.v1.WalletService" in {service.name for service in listed}
+        assert (exit_code, server.log) == (0, "")
 
 
 def test_a_drain_under_load_leaves_no_answer_open(

@@ -1,7 +1,5 @@
 """The server around the calls: health, reflection, settings."""
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -137,27 +135,3 @@ def test_an_empty_currency_means_the_one_of_the_settings(database_url: str, tmp_
         balance = alice.send(GetBalanceRequest()).response.balance
 
         assert (balance.posted.currency_code, balance.posted.decimal) == ("KWD", "0.005")
-
-
-def test_open_reflection_streams_take_no_calls_place(sqlite_url: str, tmp_path: Path) -> None:
-    request = reflection_pb2.ServerReflectionRequest(list_services="")
-    done = threading.Event()
-
-    def ask_and_stay() -> Iterator[reflection_pb2.ServerReflectionRequest]:
-        yield request
-        done.wait()
-
-    with (
-        serving(sqlite_url, tmp_path, threads=2) as wallet,
-        grpc.insecure_channel(wallet.target) as channel,
-        user(wallet.target, "alice") as alice,
-    ):
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        streams = [stub.ServerReflectionInfo(ask_and_stay()) for _ in range(2)]
-        next(streams[0])
-
-        answer = alice.send(deposit(1, "r"), timeout_s=5)
-        done.set()
-
-        assert answer.code.name == "OK"
-        assert balances_of(alice, "alice") == {("alice", "RUB"): (1, 1)}

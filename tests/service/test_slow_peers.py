@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from harness.calls import Caller, serving, user, wait_until
 from harness.patience import PATIENCE_S
 from harness.tokens import bearer
@@ -93,6 +95,51 @@ def test_probes_without_their_requests_are_cut(target: str, method: str) -> None
         watched = next(probe.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S))
         assert watched.status == health_pb2.HealthCheckResponse.SERVING
         assert codes_of(calls) == {"CANCELLED"}
+
+
+@contextmanager
+def reflections(target: str, *questions: ServerReflectionRequest) -> Iterator[list[grpc.Call]]:
+    """Begin reflection streams that ask so much, and then stay to the end of the block."""
+    over = threading.Event()
+
+    def ask_and_stay() -> Iterator[ServerReflectionRequest]:
+        yield from questions
+        over.wait(PATIENCE_S)
+
+    with grpc.insecure_channel(target, [("grpc.http2.bdp_probe", 0)]) as channel:
+        stub = ServerReflectionStub(channel)
+        try:
+            yield [stub.ServerReflectionInfo(ask_and_stay()) for _ in range(CALLS)]
+        finally:
+            over.set()
+
+
+@pytest.mark.parametrize("asked", [0, 1], ids=["silent", "idle"])
+def test_reflection_streams_that_stand_still_are_cut(
+    target: str, alice: Wallet, asked: int
+) -> None:
+    question = ServerReflectionRequest(list_services="")
+    with (
+        reflections(target, *[question] * asked) as streams,
+        grpc.insecure_channel(target) as channel,
+    ):
+        assert alice.balance().posted.minor_units == 0
+        stub = ServerReflectionStub(channel)
+        assert len(list(stub.ServerReflectionInfo(iter([question] * 3)))) == 3
+        assert {code_of_reading(stream) for stream in streams} == {"CANCELLED"}
+
+
+def test_reflection_streams_whose_answers_nobody_takes_are_cut(target: str) -> None:
+    name = "wallet.v1.WalletService"
+    question = ServerReflectionRequest(file_containing_symbol=name)
+    with (
+        reflections(target, *[question] * 50) as streams,
+        grpc.insecure_channel(target) as channel,
+    ):
+        stub = ServerReflectionStub(channel)
+        (answer,) = stub.ServerReflectionInfo(iter([question]), timeout=PATIENCE_S)
+        assert answer.HasField("file_descriptor_response")
+        assert {code_of_reading(stream) for stream in streams} == {"CANCELLED"}
 
 
 @pytest.mark.parametrize("method", [WALLET + "Deposit", HEALTH + "Check"])

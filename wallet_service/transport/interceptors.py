@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -32,14 +32,11 @@ from wallet_service.ledger.errors import (
 from wallet_service.transport.admission import Admission
 from wallet_service.transport.auth import POLICIES, Caller, TokenVerifier
 from wallet_service.transport.slow_peers import SlowPeers
-from wallet_service.transport.status import code_of, status_of
+from wallet_service.transport.status import abort, code_of
 from wallet_service.transport.threads import ThreadPool
+from wallet_service.transport.tokenless import bounded
 
-_DETAILS_KEY = "grpc-status-details-bin"
 _REPLAYED = ("wallet-replayed", "true")
-_HEALTH = "/grpc.health.v1.Health/"
-#: A probe's request comes with its call, and others queue behind it.
-_HEALTH_WAIT_S = 0.5
 _NOBODY = Caller("", frozenset(), 0.0)
 
 _log = structlog.get_logger()
@@ -75,17 +72,6 @@ def current_call() -> Call:
     return _current.get()
 
 
-def abort(
-    context: grpc.ServicerContext, error: WalletError, *trailers: tuple[str, str]
-) -> NoReturn:
-    """End a call with an error and its details."""
-    status = status_of(error)
-    context.set_trailing_metadata(
-        (*trailers, (_DETAILS_KEY, status.SerializeToString(deterministic=True)))
-    )
-    context.abort(code_of(error), status.message)
-
-
 class Calls(grpc.ServerInterceptor):
     """
     Wraps the handler of each of the wallet's methods.
@@ -117,11 +103,11 @@ class Calls(grpc.ServerInterceptor):
     def intercept_service(
         self, continuation: Continuation, details: grpc.HandlerCallDetails
     ) -> "Handler | None":
-        """Return what handles a call; reflection is let through as it is."""
+        """Return what handles a call."""
         method: str = details.method
         if not method.startswith("/wallet."):
             handler = continuation(details)
-            return self._wrap_health(handler) if method.startswith(_HEALTH) else handler
+            return bounded(handler, self._peers) if handler else None
         rejection = self._admission.rejection()
         if rejection:
             return _always(rejection, method, pool=self._admission.rejecting_pool)
@@ -174,32 +160,6 @@ class Calls(grpc.ServerInterceptor):
             _run_on(self._admission.stream_pool, stream)
             return grpc.stream_stream_rpc_method_handler(stream, None, serialize)
         return grpc.stream_unary_rpc_method_handler(answer)
-
-    def _wrap_health(self, handler: "Handler | None") -> "Handler | None":
-        """Return a handler of the library's, for a call that has begun now, with a short wait."""
-        if handler is None:
-            return None
-        until = time.monotonic() + _HEALTH_WAIT_S  # also if others keep the threads until then
-        inner = handler.unary_stream or handler.unary_unary
-        assert inner
-
-        def answer(
-            requests: Iterator[Any], context: grpc.ServicerContext, *send: Callable[..., None]
-        ) -> Any:
-            try:
-                request = self._peers.request(requests, context, until=until)
-            except WalletError as error:
-                abort(context, error)
-            return inner(request, context, *send)
-
-        for name in ("experimental_thread_pool", "experimental_non_blocking"):
-            setattr(answer, name, getattr(inner, name, None))
-        make = (
-            grpc.stream_stream_rpc_method_handler
-            if handler.unary_stream
-            else grpc.stream_unary_rpc_method_handler
-        )
-        return make(answer, handler.request_deserializer, handler.response_serializer)
 
     @contextmanager
     def around(self, method: str, context: grpc.ServicerContext) -> Iterator[Call]:

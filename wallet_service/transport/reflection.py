@@ -1,10 +1,15 @@
 """The contract, for those who ask the server itself for it."""
 
+import functools
 from typing import Any
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha.reflection import ReflectionServicer
+
+from wallet_service.transport.threads import ThreadPool
+
+_THREADS = 16
 
 
 class _Pool:
@@ -25,5 +30,11 @@ class _Pool:
 
 
 def make_reflector(service_names: list[str]) -> ReflectionServicer:
-    """Make what answers for some services."""
-    return ReflectionServicer(service_names, pool=_Pool())
+    """Make what answers for some services, on threads of its own: who asks needs no token."""
+    reflector = ReflectionServicer(service_names, pool=_Pool())
+    explain = functools.partial(reflector.ServerReflectionInfo)
+    explain.experimental_thread_pool = ThreadPool(  # type: ignore[attr-defined]
+        _THREADS, thread_name_prefix="reflection"
+    )
+    reflector.ServerReflectionInfo = explain
+    return reflector

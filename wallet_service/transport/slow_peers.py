@@ -86,6 +86,34 @@ class SlowPeers:
         finally:
             del self._until[context]
 
+    def requests(
+        self, requests: Iterator[bytes], context: grpc.ServicerContext, *, until: float
+    ) -> Iterator[bytes]:
+        """
+        Yield the requests of a call that has many, for as long as it does not stand still.
+
+        Args:
+            requests: All of them.
+
+            context: Of the call.
+
+            until: When the first must be there, on `time.monotonic()`'s clock.
+
+        Raises:
+            DeadlineExceeded: The next did not come in time, or the answer to the last was not
+                taken, and the call is no more.
+        """
+        self._until[context] = until
+        try:
+            for request in requests:
+                # By then its answer must be taken and the next be there.
+                self._until[context] = time.monotonic() + REQUEST_WAIT_S
+                yield request
+        except grpc.RpcError as error:
+            raise DeadlineExceeded from error
+        finally:
+            del self._until[context]
+
     def check(self, user_id: str) -> None:
         """Raise `Overloaded` for a caller who leaves too much untaken."""
         if self._untaken[user_id] > UNTAKEN_BYTES_MAX:

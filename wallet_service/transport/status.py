@@ -5,6 +5,9 @@ Every error carries exactly one `ErrorInfo` (AIP-193); wrong fields are named in
 where the same request may simply be sent again `RetryInfo` says when.
 """
 
+from typing import NoReturn
+
+import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -16,6 +19,7 @@ from wallet_service.ledger import errors
 from wallet_service.ledger.errors import InvalidRequest, ValidationFailed, WalletError
 
 DOMAIN = "wallet.v1"
+_DETAILS_KEY = "grpc-status-details-bin"
 
 #: The nearest class in an error's ancestry decides.
 CODES: dict[type[WalletError], StatusCode] = {
@@ -57,6 +61,17 @@ def status_of(error: WalletError) -> Status:
         details.append(_RETRY_DELAY)
     code: int = code_of(error).value[0]
     return Status(code=code, message=str(error), details=[_pack(detail) for detail in details])
+
+
+def abort(
+    context: grpc.ServicerContext, error: WalletError, *trailers: tuple[str, str]
+) -> NoReturn:
+    """End a call with an error and its details."""
+    status = status_of(error)
+    context.set_trailing_metadata(
+        (*trailers, (_DETAILS_KEY, status.SerializeToString(deterministic=True)))
+    )
+    context.abort(code_of(error), status.message)
 
 
 def _violations(error: WalletError) -> list[BadRequest.FieldViolation]:
