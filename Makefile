@@ -7,6 +7,8 @@ PROJECT := pyproject.toml clients/python/pyproject.toml
 
 .DEFAULT_GOAL := help
 
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
 ##@ Use
 
 .PHONY: help

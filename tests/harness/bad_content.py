@@ -259,7 +259,11 @@ BAD_CONTENT: dict[type[Message], list[Bad]] = {
     ],
     GetAccountRequest: [*_USER_IDS, *_CURRENCY_CODES],
     GetHoldRequest: _HOLD_IDS,
-    GetTransactionRequest: _REQUEST_IDS,
+    GetTransactionRequest: [
+        *_REQUEST_IDS,
+        *_each("transaction_id", _BAD_IDS),
+        Bad({"request_id": None}, "transaction_id"),
+    ],
     ListAccountChangesRequest: [*_USER_IDS, *_CURRENCY_CODES, *_PAGES],
     ListAccountsRequest: [
         *_USER_IDS,

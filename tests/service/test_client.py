@@ -207,6 +207,14 @@ def test_a_filter_that_there_is_none_of_is_told(alice: Wallet) -> None:
         alice.transactions(**wrong)
 
 
+def test_an_option_that_there_is_none_of_is_told_and_moves_nothing(alice: Wallet) -> None:
+    wrong: Any = {"reference": "order 7"}
+    for call in (lambda: alice.deposit(1, **wrong), lambda: alice.void_hold("h", **wrong)):
+        with pytest.raises(TypeError, match="no such options: reference"):
+            call()
+    assert alice.balance().posted.minor_units == 0
+
+
 def test_a_batch_may_come_from_a_generator(alice: Wallet) -> None:
     deposits = (DepositRequest(amount=Money(minor_units=each)) for each in (1, 2))
 

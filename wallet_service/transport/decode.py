@@ -288,6 +288,9 @@ def transaction_id_of(request: GetTransactionRequest, caller: Caller) -> str:
         validation.request_id("request_id", request.request_id)
         validation.finish()
         return transaction_id(caller.user_id, request.request_id)
-    validation.transaction_id("transaction_id", request.transaction_id)
+    if request.HasField("transaction_id"):
+        validation.transaction_id("transaction_id", request.transaction_id)
+    else:
+        validation.require("transaction_id", "must be given, or request_id", holds=False)
     validation.finish()
     return request.transaction_id.lower()

@@ -53,7 +53,10 @@ def new_request_id() -> str:
 
 
 def with_request_id(options: WriteOptions) -> WriteOptions:
-    """Return the options of a write with a request id among them."""
+    """Return the options of a write with a request id among them; `TypeError` for unknown ones."""
+    unknown = options.keys() - WriteOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"no such options: {', '.join(sorted(unknown))}")
     return {**options, "request_id": options.get("request_id") or new_request_id()}
 
 

@@ -618,7 +618,9 @@ class SpendingLimit(message.Message):
     window: SpendingLimit.Window.ValueType
     """The time in which spending is added up."""
     max_count: builtins.int
-    """The most debits in it; absent: any number."""
+    """The most debits in it; absent: any number. A hold is one, and so is each
+    capture, which no limit refuses: it was promised when the hold was made.
+    """
     @builtins.property
     def max_amount(self) -> Money:
         """The most that may be spent in it; absent: any amount."""
