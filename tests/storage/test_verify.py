@@ -136,6 +136,48 @@ def test_a_missing_row_is_found(database: Database, ids: dict[str, str], named: 
     assert _corrupt_row(database) == expected
 
 
+def test_an_account_missing_with_all_its_entries_is_found(
+    database: Database, ids: dict[str, str]
+) -> None:
+    _damage(
+        database,
+        delete(entries).where(entries.c.user_id == "bob"),
+        delete(accounts).where(accounts.c.user_id == "bob"),
+    )
+
+    # Nobody opened Bob's account: only who paid him tells of it.
+    assert _corrupt_row(database) in {f"transactions {ids[name]}" for name in ("gift", "transfer")}
+
+
+def test_a_missing_change_that_a_later_one_undid_is_found(
+    database: Database, ids: dict[str, str]
+) -> None:
+    frozen, undone = (
+        UpdateAccount(caller="service", request_id=state, target=ALICE, state=state)
+        for state in ("FROZEN", "ACTIVE")
+    )
+    for command in (frozen, undone):
+        run_commands(database, command)
+    row = transactions.c.transaction_id == frozen.transaction_id
+    _damage(database, delete(transactions).where(row))
+
+    assert _corrupt_row(database) == "accounts alice/RUB"
+
+
+@pytest.mark.parametrize(("user_id", "sequence"), [("alice", 3), ("dave", 5), ("erin", 4)])
+@pytest.mark.parametrize("name", ["outflow_minor", "outflow_count"])
+def test_an_outflow_changed_on_an_account_and_its_last_entry_alike_is_found(
+    *, database: Database, ids: dict[str, str], user_id: str, sequence: int, name: str
+) -> None:
+    _damage(
+        database,
+        update(entries).where(_entry(user_id, sequence)).values({name: entries.c[name] + 1}),
+        update(accounts).where(accounts.c.user_id == user_id).values({name: accounts.c[name] + 1}),
+    )
+
+    assert _corrupt_row(database) == f"entries {user_id}/RUB #{sequence}"
+
+
 def test_all_accounts_missing_is_found(database: Database, ids: dict[str, str]) -> None:
     _damage(database, delete(accounts))
 
