@@ -147,6 +147,17 @@ def test_a_token_with_a_missing_or_odd_claim_is_refused(claims: dict[str, object
         verifier().caller_of(bearer(signed(**claims)))
 
 
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+def test_a_token_may_begin_a_few_seconds_ahead_and_no_more(claim: str) -> None:
+    now = int(time.time())
+
+    caller = verifier().caller_of(bearer(signed(None, **{claim: now + 8})))
+
+    assert caller.user_id == "alice"
+    with pytest.raises(TokenInvalid):
+        verifier().caller_of(bearer(signed(None, **{claim: now + 60})))
+
+
 @pytest.mark.parametrize(
     "exp",
     [0, 1, -1, -(2**63), pytest.param(int(time.time()) - 1, id="a second ago"), True, 0.5],

@@ -1,7 +1,9 @@
 """Keys that come and go: rotation, a source that is down, and how long a token is remembered."""
 
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,20 @@ class Source:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class SlowSource(Source):
+    """A source that answers once it may."""
+
+    def __init__(self, *signers: Signer) -> None:
+        super().__init__(*signers)
+        self.is_asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    def fetch(self) -> Any:
+        self.is_asked.set()
+        assert self.may_answer.wait(60)
+        return super().fetch()
 
 
 def jwks(*signers: Signer) -> dict[str, Any]:
@@ -169,6 +185,62 @@ def test_keys_too_old_to_trust_are_not_used(go_forward: Clock) -> None:
 
     with pytest.raises(KeysUnavailable):
         caller_of(keys, OLD.sign())
+
+
+def test_keys_that_are_read_again_in_time_do_not_grow_too_old(go_forward: Clock) -> None:
+    keys = FetchedKeys(Source(OLD).fetch)
+    assert caller_of(keys, OLD.sign()) == "alice"
+
+    for _ in range(2):
+        go_forward(KEYS_AGE_S_MAX)
+        assert caller_of(keys, OLD.sign()) == "alice"
+
+
+def test_a_source_that_failed_is_asked_again_soon(go_forward: Clock) -> None:
+    source = Source(OLD)
+    source.answer = OSError("down")
+    keys = FetchedKeys(source.fetch)
+    with pytest.raises(KeysUnavailable):
+        caller_of(keys, OLD.sign())
+    source.answer = jwks(OLD)
+
+    go_forward(RECHECK_S / 3)
+
+    assert caller_of(keys, OLD.sign()) == "alice"
+
+
+def test_the_last_keys_serve_while_the_source_takes_its_time(go_forward: Clock) -> None:
+    source = SlowSource(OLD)
+    keys = FetchedKeys(source.fetch)
+    source.may_answer.set()
+    known = keys()
+    source.is_asked.clear()
+    source.may_answer.clear()
+    go_forward(RECHECK_S)
+
+    with ThreadPoolExecutor() as pool:
+        looking = pool.submit(keys)
+        assert source.is_asked.wait(10)
+        try:
+            assert pool.submit(keys).result(timeout=10) is known
+        finally:
+            source.may_answer.set()
+
+        assert looking.result(timeout=10) is not known
+
+
+def test_who_comes_before_there_are_keys_waits_for_one_answer_with_all_others() -> None:
+    source = SlowSource(OLD)
+    keys = FetchedKeys(source.fetch)
+
+    with ThreadPoolExecutor(4) as pool:
+        looking = [pool.submit(keys) for _ in range(4)]
+        done = wait(looking, timeout=0.2, return_when=FIRST_COMPLETED).done
+        source.may_answer.set()
+
+    assert not done
+    assert [each.key_id for future in looking for each in future.result()] == ["old"] * 4
+    assert source.asked == 1
 
 
 @pytest.mark.parametrize(
