@@ -13,6 +13,7 @@ from wallet_client.v1.wallet_admin_service_pb2 import (
     OpenAccountRequest,
     UpdateAccountRequest,
 )
+from wallet_client.v1.wallet_service_pb2 import ListHoldsRequest
 
 from wallet_service.ledger.commands import AccountKey, UpdateAccount
 
@@ -167,6 +168,17 @@ def test_accounts_that_fit_a_filter_are_all_found_behind_many_that_do_not(
     assert first.next_page_token
     assert keys_of(accounts(people, **wanted)) == [("zoe", "USD")]
     assert len(accounts(people, page_size=2)) == 9
+
+
+def test_a_page_token_of_one_list_leads_nowhere_in_another(people: People) -> None:
+    for minor_units in (1, 2):
+        update(people, min_balance=rub(minor_units))
+    page = people.bank.send(ListAccountChangesRequest(user_id="alice", page_size=1)).response
+    assert page.next_page_token
+
+    answer = people.bank.send(ListHoldsRequest(user_id="alice", page_token=page.next_page_token))
+
+    assert answer.outcome == ("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID")
 
 
 @pytest.mark.parametrize("other", [{"user_id": "bob"}, {"currency_code": "RUB"}, {"states": [1]}])

@@ -79,6 +79,25 @@ def test_a_debit_is_carried_out_only_where_its_condition_holds(
 
 
 @pytest.mark.parametrize(
+    "condition",
+    [Condition(available_at_least=rub(0)), Condition(balance_after_at_least=rub(0))],
+    ids=str,
+)
+def test_a_condition_of_zero_keeps_from_an_agreed_overdraft(
+    people: People, condition: Condition
+) -> None:
+    overdraft = UpdateAccountRequest(user_id="alice", min_balance=rub(-100), request_id="o")
+    assert people.bank.send(overdraft).code.name == "OK"
+    spent = people.alice.send(WithdrawRequest(amount=rub(1001), request_id="s"))
+    assert spent.code.name == "OK"
+
+    answer = people.alice.send(WithdrawRequest(amount=rub(1), condition=condition, request_id="w"))
+
+    assert answer.outcome == FAILED
+    assert money_of(people, "alice") == [(-1, 0)]
+
+
+@pytest.mark.parametrize(
     ("condition", "is_met"),
     [
         (Condition(available_at_least=rub(900)), True),

@@ -193,6 +193,18 @@ def test_a_page_token_belongs_to_its_listing(
         assert list_page(bank, **listing).code.name == "OK"
 
 
+@pytest.mark.parametrize("spelled", [{"user_id": "alice"}, {"currency_code": "RUB"}], ids=str)
+def test_a_page_token_is_of_the_same_account_however_it_is_named(
+    database_url: str, alice_raw: Caller, spelled: dict[str, object]
+) -> None:
+    deposit_many(database_url, "alice", 2)
+    first = list_page(alice_raw, page_size=1)
+
+    answer = list_page(alice_raw, page_token=first.response.next_page_token, **spelled)
+
+    assert [each.entry.sequence for each in answer.response.transactions] == [1]
+
+
 @pytest.mark.parametrize("sequence", [-1, 2**63, 2**64 - 1, 1.5, "1", True, None])
 def test_a_made_up_page_token_beyond_any_account_is_refused(
     alice_raw: Caller, sequence: object
