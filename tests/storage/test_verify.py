@@ -12,7 +12,13 @@ from sqlalchemy import case, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
 from wallet_service.ledger.chain import transaction_digest
-from wallet_service.ledger.commands import AccountKey, OpenAccount, UpdateAccount
+from wallet_service.ledger.commands import (
+    AccountKey,
+    CaptureHold,
+    Deposit,
+    OpenAccount,
+    UpdateAccount,
+)
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.ids import transaction_id
 from wallet_service.storage.audit_queries import Counts
@@ -162,6 +168,55 @@ def test_a_missing_change_that_a_later_one_undid_is_found(
     _damage(database, delete(transactions).where(row))
 
     assert _corrupt_row(database) == "accounts alice/RUB"
+
+
+def test_an_entry_at_another_moment_than_its_transaction_is_found(
+    database: Database, ids: dict[str, str]
+) -> None:
+    earlier = update(entries).values(created_at=entries.c.created_at - 1)
+    _damage(database, earlier.where(_entry("alice", 2)))
+
+    assert _corrupt_row(database) == "entries alice/RUB #2"
+
+
+def test_a_hold_that_was_captured_in_parts_is_proven(
+    database: Database, ids: dict[str, str]
+) -> None:
+    for name in ("one", "two"):
+        capture = CaptureHold(
+            caller="service",
+            is_service=True,
+            request_id=name,
+            hold_id=ids["held"],
+            amount_minor=10,
+            keep_remainder=True,
+        )
+        run_commands(database, capture)
+
+    assert _verify(database).transactions == 22
+
+
+def test_a_release_told_twice_is_found(database: Database, ids: dict[str, str]) -> None:
+    void = select(transactions).where(transactions.c.transaction_id == ids["void"])
+    with database.transaction() as connection:
+        row = connection.execute(void).one()
+        again = {"request_id": "again", "transaction_id": transaction_id("service", "again")}
+        forged = transaction_of(row)._replace(**again)
+        columns = {**row._mapping, **again, "digest": transaction_digest(forged)}
+        connection.execute(insert(transactions).values(columns))
+
+    assert _corrupt_row(database) == f"holds {ids['given_up']}"
+
+
+def test_time_that_ran_backwards_is_found(database: Database, ids: dict[str, str]) -> None:
+    for name, updated_at in (("late", LATER), ("early", 1)):
+        moved = update(accounts).values(updated_at=updated_at)
+        _damage(database, moved.where(accounts.c.user_id == "alice"))
+        run_commands(
+            database, Deposit(caller="service", request_id=name, target=ALICE, amount_minor=1)
+        )
+
+    assert _corrupt_row(database) == "entries alice/RUB #5"
 
 
 @pytest.mark.parametrize(("user_id", "sequence"), [("alice", 3), ("dave", 5), ("erin", 4)])
