@@ -33,13 +33,18 @@ End = tuple[grpc.StatusCode, str]
 
 CUT = (grpc.StatusCode.UNAVAILABLE, "")
 RESET = (grpc.StatusCode.INTERNAL, "")
+BROKEN = (grpc.StatusCode.UNKNOWN, "")
 TOO_SLOW = (grpc.StatusCode.DEADLINE_EXCEEDED, "")
 DATABASE_AWAY = (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
 TOO_MUCH = (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
 LATE = (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+CONTENDED = (grpc.StatusCode.ABORTED, "CONTENTION")
+FAULT = (grpc.StatusCode.INTERNAL, "INTERNAL")
 FORBIDDEN = (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
 SHORT = (grpc.StatusCode.FAILED_PRECONDITION, "INSUFFICIENT_FUNDS")
 WRONG = (grpc.StatusCode.INVALID_ARGUMENT, "VALIDATION_FAILED")
+UNKNOWN = (grpc.StatusCode.UNAVAILABLE, "OUTCOME_UNKNOWN")
+USED = (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
 FINE: End = (grpc.StatusCode.OK, "")
 
 
@@ -118,7 +123,7 @@ def failure_after(*script: End) -> WalletError:
     return error
 
 
-@pytest.mark.parametrize("lost", [CUT, RESET, TOO_SLOW], ids=str)
+@pytest.mark.parametrize("lost", [CUT, RESET, BROKEN, TOO_SLOW], ids=str)
 @pytest.mark.parametrize("then", [CUT, DATABASE_AWAY, TOO_MUCH, LATE, FORBIDDEN], ids=str)
 def test_once_an_answer_was_lost_no_later_try_tells_that_nothing_was_done(
     lost: End, then: End
@@ -148,6 +153,39 @@ def test_what_the_books_say_settles_a_lost_answer(then: End) -> None:
 )
 def test_where_no_answer_was_lost_nothing_was_done(end: End, told: type[WalletError]) -> None:
     assert type(failure_after(end)) is told
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:1", "nobody.invalid:1"])
+def test_where_nobody_listens_nothing_was_done(target: str) -> None:
+    with Wallet(target, "token", plaintext=True, attempts_max=2) as wallet:
+        error = failure_of(lambda: wallet.deposit(1))
+
+    assert type(error) is wallet_client.Undecided
+
+
+def test_a_lost_answer_to_what_only_asks_leaves_no_doubt() -> None:
+    with scripted(CUT, FORBIDDEN) as (_, target), Wallet(target, "token", plaintext=True) as wallet:
+        error = failure_of(lambda: wallet.deposit(1, validate_only=True))
+
+    assert type(error) is wallet_client.NotAllowed
+
+
+@pytest.mark.parametrize(
+    ("end", "tries"),
+    [
+        *((end, 2) for end in (CUT, RESET, BROKEN, TOO_SLOW, DATABASE_AWAY, TOO_MUCH, CONTENDED)),
+        *((end, 1) for end in (LATE, FORBIDDEN, SHORT, WRONG, USED, FAULT)),
+    ],
+    ids=str,
+)
+def test_only_what_another_try_may_mend_is_sent_again(end: End, tries: int) -> None:
+    with scripted(end, FINE) as (service, target), Wallet(target, "token", plaintext=True) as it:
+        if tries == 1:
+            failure_of(lambda: it.deposit(1))
+        else:
+            it.deposit(1)
+
+    assert service.tries == tries
 
 
 def test_a_token_that_cannot_be_had_after_a_lost_answer_leaves_the_request_id() -> None:
@@ -202,11 +240,33 @@ def test_a_batch_that_may_have_been_done_is_in_doubt_for_all_its_threads(
 
 
 @pytest.mark.parametrize(
+    ("of_the_batch", "told"),
+    [(UNKNOWN, OutcomeUnknown), (CONTENDED, wallet_client.NotAllowed)],
+    ids=str,
+)
+def test_a_call_that_its_batch_left_open_is_in_doubt_where_it_may_be_done(
+    of_the_batch: End, told: type[WalletError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        scripted(FINE, FORBIDDEN) as (service, target),
+        Wallet(target, "token", plaintext=True, coalesce=True) as wallet,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        service.error = status_of(*of_the_batch)
+        gather_all(wallet, 2, monkeypatch)
+        deposits = [pool.submit(wallet.deposit, 1) for _ in range(2)]
+        errors = [deposit.exception(timeout=30) for deposit in deposits]
+
+    assert [type(error) for error in errors] == [told] * 2
+
+
+@pytest.mark.parametrize(
     ("end", "told"),
     [
-        ((grpc.StatusCode.ABORTED, "CONTENTION"), OutcomeUnknown),
-        ((grpc.StatusCode.INTERNAL, "INTERNAL"), OutcomeUnknown),
+        (CONTENDED, OutcomeUnknown),
+        (FAULT, OutcomeUnknown),
         (SHORT, wallet_client.InsufficientFunds),
+        (USED, wallet_client.RequestIdReused),
     ],
     ids=str,
 )
@@ -223,15 +283,18 @@ def test_an_operation_that_a_batch_sent_again_does_not_decide_stays_in_doubt(
     assert type(wallet_client.error_from_status(result.error)) is told
 
 
-def test_a_watch_whose_tokens_are_all_too_old_says_so() -> None:
+@pytest.mark.parametrize(("token", "tries"), [("token", 1), (lambda: "token", 3)])
+def test_a_watch_whose_tokens_are_all_too_old_says_so(
+    token: str | Callable[[], str], tries: int
+) -> None:
     with (
         scripted(LATE) as (service, target),
-        Wallet(target, lambda: "token", plaintext=True, attempts_max=3) as wallet,
+        Wallet(target, token, plaintext=True, attempts_max=3) as wallet,
     ):
         error = failure_of(lambda: next(wallet.watch()))
 
     assert isinstance(error, wallet_client.TokenExpired)
-    assert service.tries == 3
+    assert service.tries == tries
 
 
 def test_a_watch_that_is_ended_in_order_is_taken_up_again_after_a_pause(

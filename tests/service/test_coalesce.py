@@ -17,6 +17,7 @@ from harness.tokens import service_token, token
 from wallet_client import (
     InsufficientFunds,
     InvalidRequest,
+    NotAllowed,
     Overloaded,
     Undecided,
     Wallet,
@@ -139,6 +140,51 @@ def test_a_refusal_or_a_mistake_is_its_own_threads_alone(wallet: Wallet) -> None
     others = [answer for index, answer in enumerate(answers) if index not in {3, 7}]
     assert [answer.transaction.amount.minor_units for answer in others] == [1] * (THREADS - 2)
     assert posted(wallet, "alice") == FUNDS_MINOR - (THREADS - 2)
+
+
+def test_what_is_forbidden_is_its_own_threads_alone(
+    target: str, wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Wallet(target, token("alice"), plaintext=True, coalesce=True) as alice:
+        gather_all(alice, 3, monkeypatch)
+        answers = at_once(
+            lambda: alice.transfer("bob", 1),
+            lambda: alice.transfer("alice", 1, user_id="bob"),
+            lambda: alice.transfer("bob", 2),
+        )
+
+    assert type(answers[1]) is NotAllowed
+    assert [answers[number].transaction.amount.minor_units for number in (0, 2)] == [1, 2]
+    assert posted(wallet, "alice") == FUNDS_MINOR - 3
+
+
+def test_calls_that_are_too_large_together_are_sent_one_by_one(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turn_away(_batch: ExecuteBatchRequest) -> ExecuteBatchResponse:
+        raise WalletError("message larger than max", code=grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    gather_all(wallet, 2, monkeypatch)
+    monkeypatch.setattr(wallet._coalescer, "_execute", turn_away)
+    answers = at_once(*[lambda: wallet.deposit(1, user_id="alice")] * 2)
+
+    assert not any(answer.replayed for answer in answers)
+    assert posted(wallet, "alice") == FUNDS_MINOR + 2
+
+
+def test_a_repeated_call_is_told_so_within_a_batch(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wallet.deposit(1, user_id="alice", request_id="first")
+
+    gather_all(wallet, 2, monkeypatch)
+    answers = at_once(
+        lambda: wallet.deposit(1, user_id="alice", request_id="first"),
+        lambda: wallet.deposit(1, user_id="alice", request_id="second"),
+    )
+
+    assert [answer.replayed for answer in answers] == [True, False]
+    assert posted(wallet, "alice") == FUNDS_MINOR + 2
 
 
 def test_a_mistake_that_only_the_books_show_names_the_calls_own_field(wallet: Wallet) -> None:
