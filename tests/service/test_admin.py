@@ -2,7 +2,7 @@
 
 import pytest
 from wallet_client import AccountNotFound, NotAllowed, Wallet
-from wallet_client.v1.types_pb2 import ACCOUNT_STATE_ACTIVE, Transaction
+from wallet_client.v1.types_pb2 import ACCOUNT_STATE_ACTIVE, SpendingLimit, Transaction
 
 
 def test_an_opened_account_can_be_paid_before_its_first_deposit(
@@ -72,6 +72,17 @@ def test_an_operator_opens_an_account_of_their_own(service: Wallet) -> None:
 
     assert opened.balance.user_id == "service"
     assert opened.balance.posted.currency_code == "EUR"
+
+
+def test_an_operator_takes_back_an_overdraft_and_limits(service: Wallet) -> None:
+    limit = SpendingLimit(window=SpendingLimit.WINDOW_CALENDAR_DAY, max_count=1)
+    service.open_account("carol")
+    given = service.update_account("carol", min_balance_minor=-5, limits=[limit]).account
+
+    taken = service.update_account("carol", min_balance_minor=0, limits=[]).account
+
+    assert (given.balance.min_balance.minor_units, list(given.limits)) == (-5, [limit])
+    assert (taken.balance.min_balance.minor_units, list(taken.limits)) == (0, [])
 
 
 def test_an_account_that_was_never_opened_is_not_found(service: Wallet, alice: Wallet) -> None:

@@ -88,9 +88,12 @@ def test_a_callers_cap_is_no_others(database_url: str, tmp_path: Path) -> None:
         assert alice.watch().end().outcome == TOO_MANY
 
 
-def test_a_stream_that_is_hung_up_frees_its_place(database_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cap", ["streams_max", "streams_per_caller_max"])
+def test_a_stream_that_is_hung_up_frees_its_place(
+    database_url: str, tmp_path: Path, cap: str
+) -> None:
     with (
-        serving(database_url, tmp_path, streams_max=1) as wallet,
+        serving(database_url, tmp_path, **{cap: 1}) as wallet,
         user(wallet.target, "alice") as alice,
     ):
         deposit(alice, 1)
