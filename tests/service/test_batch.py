@@ -113,6 +113,16 @@ def test_a_repeated_batch_answers_what_it_answered_first(people: People, atomic:
     assert money_of(people, "alice", "bob") == money
 
 
+def test_a_batch_that_is_done_before_in_part_only_is_not_marked_as_repeated(people: People) -> None:
+    first, *others = one_of_each()
+    execute(people.bank, [first], atomic=False)
+
+    answer = execute(people.bank, [first, *others], atomic=False)
+
+    assert [each.replayed for each in answer.response.results] == [True, *[False] * len(others)]
+    assert not answer.is_marked_replayed
+
+
 def test_a_single_request_repeats_an_operation_of_a_batch(people: People) -> None:
     (result,) = execute(people.alice, [pay("p", 5)], atomic=True).response.results
 
