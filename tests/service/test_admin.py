@@ -111,7 +111,8 @@ def test_an_operator_reads_what_an_account_holds(service: Wallet, alice: Wallet)
     assert account.balance.available.minor_units == 3
     assert account.balance.sequence == 2
     assert account.create_time == first.create_time
-    assert account.update_time.ToNanoseconds() >= first.update_time.ToNanoseconds()
+    assert account.update_time.ToNanoseconds() > first.update_time.ToNanoseconds()
+    assert account.balance.as_of.ToNanoseconds() >= account.update_time.ToNanoseconds()
 
 
 def test_a_user_cannot_open_or_read_accounts_as_an_operator_does(

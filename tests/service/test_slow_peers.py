@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_probes_without_their_requests_are_cut(target: str, method: str) -> None
         watched = next(probe.Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S))
         assert watched.status == health_pb2.HealthCheckResponse.SERVING
         assert codes_of(calls) == {"CANCELLED"}
+
+
+def test_who_brought_a_request_is_not_cut_while_the_answer_lasts(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_peers, "REQUEST_WAIT_S", 0.2)
+    with (
+        serving(sqlite_url, tmp_path) as server,
+        user(server.target, "alice") as alice,
+        alice.watch() as stream,
+    ):
+        time.sleep(1)
+        alice.send(write_request("late"))
+        assert [each.request_id for each in stream.take(1)] == ["late"]
 
 
 @contextmanager

@@ -182,18 +182,18 @@ def test_an_entry_at_another_moment_than_its_transaction_is_found(
 def test_a_hold_that_was_captured_in_parts_is_proven(
     database: Database, ids: dict[str, str]
 ) -> None:
-    for name in ("one", "two"):
+    for name, amount_minor in (("one", 10), ("two", 10), ("rest", None)):
         capture = CaptureHold(
             caller="service",
             is_service=True,
             request_id=name,
             hold_id=ids["held"],
-            amount_minor=10,
+            amount_minor=amount_minor,
             keep_remainder=True,
         )
         run_commands(database, capture)
 
-    assert _verify(database).transactions == 22
+    assert _verify(database).transactions == 23
 
 
 def test_a_release_told_twice_is_found(database: Database, ids: dict[str, str]) -> None:
