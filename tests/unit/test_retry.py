@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from harness.batches import answer_all, request_ids_in
 from harness.commands import deposit
+from structlog.testing import capture_logs
 
 from wallet_service.engine import retry
 from wallet_service.engine.execute import Result, Submission
@@ -13,6 +14,7 @@ from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.errors import (
     Contention,
     DatabaseUnavailable,
+    LedgerCorrupt,
     OutcomeUnknown,
     RequestIdReused,
 )
@@ -159,6 +161,22 @@ def test_busy_accounts_are_waited_for_once_and_then_passed_over(size: int) -> No
 
     assert names(results) == [str(number) for number in range(size)]
     assert execute.skipping == [False, True]
+
+
+def test_once_busy_accounts_were_waited_for_they_are_passed_over_whatever_fails_next() -> None:
+    execute = Executions(failing_first(AccountsBusy("locked"), ConnectionLost("gone")))
+
+    assert names(settle_singles(execute, 2, timeout_s=LONG_S)) == ["0", "1"]
+    assert execute.skipping == [False, True, True]
+
+
+def test_the_parts_of_a_batch_wait_for_busy_accounts_once_more() -> None:
+    assert WHOLE_BATCH_ATTEMPTS_MAX == 2
+    execute = Executions(failing_first(AccountsBusy("locked"), RolledBack("busy")))
+
+    assert names(settle_singles(execute, 2, timeout_s=LONG_S)) == ["0", "1"]
+    assert execute.parts == [["0", "1"], ["0", "1"], ["0"], ["1"]]
+    assert execute.skipping == [False, True, False, False]
 
 
 def test_each_of_several_faulty_commands_gets_its_own_error() -> None:
@@ -336,3 +354,49 @@ def test_once_time_is_up_a_database_that_is_away_is_not_asked_for_each(
 
     assert names(results) == ["DatabaseUnavailable"] * 9
     assert sum(len(part) == 1 for part in execute.parts) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(RolledBack("busy"), Contention), (KeyError("spoilt"), KeyError)], ids=str
+)
+def test_once_time_is_up_a_batch_is_not_run_in_parts(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, told: type[Exception]
+) -> None:
+    now = 0.0
+
+    def failure(_part: Sequence[str]) -> Exception:
+        nonlocal now
+        now = LONG_S
+        return error
+
+    monkeypatch.setattr(retry.time, "monotonic", lambda: now)
+    execute = Executions(failure)
+
+    results = settle_singles(execute, 9, timeout_s=LONG_S)
+
+    assert [type(result) for result in results] == [told] * 9
+    assert len(execute.parts) == 1
+
+
+def _logged(*errors: Exception) -> list[str]:
+    """Settle two commands, of which one always ends so; return the errors logged about it."""
+    left = list(errors)
+
+    def failure(part: Sequence[str]) -> Exception | None:
+        if len(left) > 1:
+            return left.pop(0)
+        return left[0] if "1" in part else None
+
+    with capture_logs() as logs:
+        settle_singles(Executions(failure), 2, timeout_s=LONG_S)
+    return [log["event"] for log in logs if log["log_level"] == "error"]
+
+
+def test_what_an_operator_has_to_look_after_is_logged_once_as_an_error() -> None:
+    damage = LedgerCorrupt(row="entries", problem="is there already")
+
+    assert _logged(damage) == ["ledger_corrupt"]
+    assert _logged(CommitInDoubt("cut"), damage) == ["ledger_corrupt"]
+    assert _logged(CommitInDoubt("cut"), KeyError("spoilt")) == ["fault_while_in_doubt"]
+    assert _logged(KeyError("spoilt")) == []  # logged as an incident, where it is answered
+    assert _logged(CommitInDoubt("cut"), RequestIdReused(fields="kind", transaction_id="t")) == []
