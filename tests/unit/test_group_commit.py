@@ -89,6 +89,22 @@ def test_commands_submitted_together_are_run_in_one_batch_and_answered_in_order(
     assert gate.batches == [["a", "b", "c"]]
 
 
+def test_commands_submitted_together_fill_a_batch_by_their_number() -> None:
+    gate = Gate()
+    together = Submission([deposit(name, "alice", 5) for name in "abc"])
+    with Crowd(gate, batch_max=3) as crowd, ThreadPoolExecutor(1) as pool:
+        first = crowd.submit("0")
+        gate.wait_for_a_batch()
+        answers = pool.submit(crowd.engine.submit_all, together, deadline=in_time())
+        eventually(lambda: len(crowd.engine._combiner._pending) == 1)
+        (last,) = crowd.gather("1")
+        gate.open()
+
+        assert [request_id_of(future) for future in (first, last)] == ["0", "1"]
+        assert answers.result(SOON_S) == [answer_to(command) for command in together.commands]
+    assert gate.batches == [["0"], ["a", "b", "c"], ["1"]]
+
+
 @pytest.mark.parametrize(("batch_max", "batches"), [(10, [["0", "1"]]), (1, [["0"], ["1"]])])
 def test_a_leader_asks_whether_others_may_come_before_it_takes_what_is_there(
     batch_max: int, batches: list[list[str]]
@@ -250,10 +266,26 @@ def test_a_batch_that_breaks_fails_its_callers_and_nobody_else() -> None:
         futures = crowd.gather("1", "2", "3", "4")
         gate.open()
 
-        assert all(future.exception(SOON_S) for future in futures[:2])
+        assert [type(future.exception(SOON_S)) for future in futures[:2]] == [LookupError] * 2
         assert [request_id_of(future) for future in (first, *futures[2:])] == ["0", "3", "4"]
         assert request_id_of(crowd.submit("5")) == "5"
     assert gate.batches == [["0"], broken, ["3", "4"], ["5"]]
+
+
+def test_a_leader_that_is_interrupted_keeps_nobody_from_leading() -> None:
+    interrupts = [KeyboardInterrupt()]
+
+    def run(submissions: Sequence[Submission]) -> list[list[Result]]:
+        if interrupts:
+            raise interrupts.pop()
+        return answer_all(submissions)
+
+    engine = GroupCommit(run, batch_max=10)
+    first, second = deposit("1", "alice", 5), deposit("2", "alice", 5)
+    with pytest.raises(KeyboardInterrupt):
+        submit(engine, first, deadline=in_time())
+
+    assert submit(engine, second, deadline=time.monotonic() + 5) == answer_to(second)
 
 
 def test_a_caller_without_a_deadline_waits_its_turn() -> None:
