@@ -350,6 +350,26 @@ def test_room_comes_back_once_all_beyond_a_lowered_limit_left_the_window(
     assert again.transaction.refusal_reason is None
 
 
+@pytest.mark.parametrize(
+    "limit", [SpendingLimit("ROLLING_DAY", 100), SpendingLimit("ROLLING_DAY", None, 1)], ids=str
+)
+def test_what_only_came_in_gives_no_room_back(
+    database: Database, monkeypatch: pytest.MonkeyPatch, limit: SpendingLimit
+) -> None:
+    day_us, now_us = 24 * 3600 * 1_000_000, 20_000 * 24 * 3600 * 1_000_000
+    with monkeypatch.context() as an_hour_ago:
+        an_hour_ago.setattr(execute, "_now_us", lambda: now_us - 3600 * 1_000_000)
+        _run(database, _deposit("alice"))
+    change = UpdateAccount(
+        caller="service", request_id="limit", target=_key("alice"), limits=(limit,)
+    )
+
+    monkeypatch.setattr(execute, "_now_us", lambda: now_us)
+    *_, refused = _outcomes(_run(database, change, _withdraw("alice", 100), _withdraw("alice", 1)))
+
+    assert _reset_of(refused) == _moment(now_us + day_us + 1)
+
+
 def test_what_holds_take_of_a_limit_comes_back_with_no_window(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
