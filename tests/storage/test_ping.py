@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, select
 
-from wallet_service.ledger.errors import DatabaseUnavailable
+from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.dialect import Limits
-from wallet_service.storage.queries import ping
+from wallet_service.storage.queries import ping, read_accounts
 
 
 def test_busy_connections_do_not_make_a_database_ill(database_url: str) -> None:
@@ -19,6 +19,15 @@ def test_busy_connections_do_not_make_a_database_ill(database_url: str) -> None:
         stack.enter_context(database.transaction())  # takes SQLite's one lock
 
         ping(database)
+    database.close()
+
+
+def test_a_read_that_no_connection_is_free_for_is_too_much_and_no_fault(database_url: str) -> None:
+    database = open_database(database_url, Limits(reader_pool_size=1, pool_timeout_s=1))
+    with database.reader.connect(), pytest.raises(Overloaded):
+        read_accounts(database, "alice")
+
+    assert read_accounts(database, "alice") == []
     database.close()
 
 

@@ -12,7 +12,7 @@ from wallet_service.ledger.errors import DatabaseUnavailable
 from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.dialect import Limits
 from wallet_service.storage.history import read_lines_after
-from wallet_service.storage.queries import read_account, read_outcome
+from wallet_service.storage.queries import ping, read_account, read_outcome
 
 POOL_SIZE = 4
 
@@ -65,6 +65,19 @@ def test_reads_in_parallel_do_not_notice_a_restart_in_between(
         balances = list(threads.map(lambda _: read_account(database, ALICE), range(POOL_SIZE * 4)))
     assert {account.posted_minor for account in balances if account} == {500}
     assert None not in balances
+    database.close()
+
+
+def test_a_look_at_health_does_not_notice_a_restart_in_between(
+    own_postgres: StartedPostgres, postgres_url: str
+) -> None:
+    database = open_database(postgres_url)
+    ping(database)
+
+    own_postgres.kill()
+    own_postgres.start_again()
+
+    ping(database)
     database.close()
 
 
