@@ -158,6 +158,7 @@ def test_holds_that_cannot_be_released_keep_no_others_waiting(
     with (
         serving(postgres_url, tmp_path, lock_timeout_ms=100) as wallet,
         people_of(wallet.target) as people,
+        capture_logs() as logs,
     ):
         for number in range(3):
             create(people, number)
@@ -167,6 +168,9 @@ def test_holds_that_cannot_be_released_keep_no_others_waiting(
             wait_for_expiry(people, hold)
 
             assert money_of(people, "alice", "bob") == [(1000, 3), (500, 0)]
+            wait_until(
+                lambda: ("holds_not_swept", 3) in [(log["event"], log.get("holds")) for log in logs]
+            )
         wait_until(lambda: money_of(people, "alice") == [(1000, 0)])
 
 
