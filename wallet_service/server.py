@@ -123,7 +123,7 @@ class WalletServer:
         _check_policies()
         engine = _engine(self._settings, self._database)
         self._sweeper = Sweeper(engine, self._database)
-        decoder = Decoder(self._settings.currency)
+        decoder = Decoder(self._settings.currency, self_deposit=self._settings.self_deposit)
         balances = Combiner(
             functools.partial(read_balances, self._database),
             batch_max=self._settings.batch_max,
@@ -135,7 +135,6 @@ class WalletServer:
             balances=balances,
             decoder=decoder,
             watches=self._watches,
-            self_deposit=self._settings.self_deposit,
         )
         add_WalletServiceServicer_to_server(servicer, self._server)
         admin_servicer = WalletAdminServicer(engine, self._database, decoder)

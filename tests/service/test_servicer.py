@@ -123,9 +123,8 @@ def servicer_of(database: Database, *, self_deposit: bool = True) -> WalletServi
         engine,
         database,
         balances=balances,
-        decoder=Decoder("RUB"),
+        decoder=Decoder("RUB", self_deposit=self_deposit),
         watches=watches,
-        self_deposit=self_deposit,
     )
 
 

@@ -39,7 +39,7 @@ WORDS = {"request_id": "1", "description": "rent", "metadata": {"flat": "7"}}
 Write = DepositRequest | WithdrawRequest | TransferRequest | OpenAccountRequest
 Decoded = Deposit | Withdraw | Transfer | OpenAccount
 
-decoder = Decoder("RUB")
+decoder = Decoder("RUB", self_deposit=True)
 
 
 def read(request: Write, caller: Caller) -> Decoded:

@@ -40,12 +40,11 @@ from wallet_service.ledger.refusals import (
     account_closed,
     account_missing,
     balance_overflow,
-    condition_failed,
     credit_blocked,
     debit_blocked,
     funds_short,
-    limit_exceeded,
     spending_overflow,
+    spending_refused,
 )
 from wallet_service.ledger.reversals import decide_reverse_transaction
 
@@ -126,13 +125,7 @@ def _decide_withdraw(books: Books, command: Withdraw) -> Outcome:
         account_closed(source)
         or debit_blocked(source)
         or _nothing_there(command, source)
-        or condition_failed(
-            source,
-            command.condition,
-            available_after_minor=source.available_minor - amount_minor,
-        )
-        or limit_exceeded(books, source, amount_minor)
-        or funds_short(source, amount_minor)
+        or spending_refused(books, source, amount_minor, command.condition)
         or spending_overflow(source, amount_minor)
     )
     if refusal:
@@ -154,13 +147,7 @@ def _decide_transfer(books: Books, command: Transfer) -> Outcome:
         or debit_blocked(source)
         or credit_blocked(target)
         or _nothing_there(command, source)
-        or condition_failed(
-            source,
-            command.condition,
-            available_after_minor=source.available_minor - amount_minor,
-        )
-        or limit_exceeded(books, source, amount_minor)
-        or funds_short(source, amount_minor)
+        or spending_refused(books, source, amount_minor, command.condition)
         or spending_overflow(source, amount_minor)
         or balance_overflow(target, amount_minor)
     )

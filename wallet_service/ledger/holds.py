@@ -32,12 +32,11 @@ from wallet_service.ledger.refusals import (
     condition_failed,
     credit_blocked,
     debit_blocked,
-    funds_short,
     hold_over,
     holds_overflow,
     is_due,
-    limit_exceeded,
     spending_overflow,
+    spending_refused,
 )
 
 
@@ -67,13 +66,7 @@ def decide_create_hold(books: Books, command: CreateHold) -> Outcome:
         or (account_closed(target) if target else None)
         or debit_blocked(source)
         or (credit_blocked(target) if target else None)
-        or condition_failed(
-            source,
-            command.condition,
-            available_after_minor=source.available_minor - amount_minor,
-        )
-        or limit_exceeded(books, source, amount_minor)
-        or funds_short(source, amount_minor)
+        or spending_refused(books, source, amount_minor, command.condition)
         or holds_overflow(source, amount_minor)
     )
     if refusal:

@@ -75,6 +75,18 @@ def capture_exceeds(hold: Hold, amount_minor: int) -> Refusal | None:
     )
 
 
+def spending_refused(
+    books: Books, account: Account, amount_minor: int, condition: Condition | None
+) -> Refusal | None:
+    """Refuse to spend or reserve against a condition, a limit or what is there, in this order."""
+    available_after_minor = account.available_minor - amount_minor
+    return (
+        condition_failed(account, condition, available_after_minor=available_after_minor)
+        or limit_exceeded(books, account, amount_minor)
+        or funds_short(account, amount_minor)
+    )
+
+
 def condition_failed(
     account: Account, condition: Condition | None, *, available_after_minor: int
 ) -> Refusal | None:

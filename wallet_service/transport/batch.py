@@ -22,7 +22,6 @@ from wallet_service.ledger.commands import (
 from wallet_service.ledger.errors import (
     BatchRefused,
     InvalidRequest,
-    NotAllowed,
     PermissionDenied,
     RequestIdReused,
     ValidationFailed,
@@ -57,9 +56,7 @@ _NAMES: dict[type[Command], str] = {
 Read = Callable[[Any, Caller, str], Command]
 
 
-def submission_of(
-    request: ExecuteBatchRequest, caller: Caller, decoder: Decoder, *, self_deposit: bool
-) -> Submission:
+def submission_of(request: ExecuteBatchRequest, caller: Caller, decoder: Decoder) -> Submission:
     """
     Read a batch.
 
@@ -90,8 +87,6 @@ def submission_of(
             raise ValidationFailed([violation])
         prefix = f"operations[{index}].{name}."
         try:
-            if name == "deposit" and not (self_deposit or caller.acts_for_any):
-                raise NotAllowed(why="here only services deposit, not users themselves")
             command = read[name](getattr(operation, name), caller, prefix)
         except PermissionDenied as error:
             error.values["failed_index"] = index

@@ -32,6 +32,7 @@ from wallet_service.ledger.commands import (
     VoidHold,
     Withdraw,
 )
+from wallet_service.ledger.errors import NotAllowed
 from wallet_service.ledger.ids import transaction_id
 from wallet_service.transport.auth import Caller
 from wallet_service.transport.fields import (
@@ -43,7 +44,7 @@ from wallet_service.transport.fields import (
     not_oneself,
     part_of,
 )
-from wallet_service.transport.validation import Validation
+from wallet_service.transport.validation import Validation, is_id
 
 
 class _AccountRequest(Protocol):
@@ -61,10 +62,13 @@ class Decoder:
 
     Args:
         default_currency: What an empty currency code means.
+
+        self_deposit: Whether users may deposit to themselves, or services only.
     """
 
-    def __init__(self, default_currency: str) -> None:
+    def __init__(self, default_currency: str, *, self_deposit: bool) -> None:
         self._default_currency = default_currency
+        self._self_deposit = self_deposit
 
     def deposit(self, request: DepositRequest, caller: Caller, prefix: str = "") -> Deposit:
         """Read a deposit."""
@@ -73,6 +77,8 @@ class Decoder:
         validation.user_id("user_id", request.user_id, may_be_empty=True)
         common = common_fields(validation, request, caller)
         validation.finish()
+        if not (self._self_deposit or caller.acts_for_any):
+            raise NotAllowed(why="here only services deposit, not users themselves")
         return Deposit(
             target=AccountKey(caller.acting_as(request.user_id), currency_code),
             amount_minor=request.amount.minor_units,
@@ -288,9 +294,7 @@ def transaction_id_of(request: GetTransactionRequest, caller: Caller) -> str:
         validation.request_id("request_id", request.request_id)
         validation.finish()
         return transaction_id(caller.user_id, request.request_id)
-    if request.HasField("transaction_id"):
-        validation.transaction_id("transaction_id", request.transaction_id)
-    else:
-        validation.require("transaction_id", "must be given, or request_id", holds=False)
+    text = "must be a UUID, unless a request_id is given"
+    validation.require("transaction_id", text, holds=is_id(request.transaction_id))
     validation.finish()
     return request.transaction_id.lower()

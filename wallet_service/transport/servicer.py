@@ -1,6 +1,5 @@
 """The service users' money is moved and read by: decode, run, encode."""
 
-import functools
 from collections.abc import Iterator
 
 import grpc
@@ -27,14 +26,10 @@ from wallet_client.v1.wallet_service_pb2 import (
 
 from wallet_service.engine.combine import Combiner
 from wallet_service.engine.group_commit import GroupCommit
-from wallet_service.ledger import commands
 from wallet_service.ledger.books import Account
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.ledger.errors import NotAllowed
 from wallet_service.storage.database import Database
 from wallet_service.transport import decode
-from wallet_service.transport.auth import Caller
-from wallet_service.transport.batch import submission_of
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import current_call
 from wallet_service.transport.read_servicer import WalletReads
@@ -57,8 +52,6 @@ class WalletServicer(WalletReads):
         decoder: Reads the requests.
 
         watches: Holds the streams.
-
-        self_deposit: Whether users may deposit to themselves, or services only.
     """
 
     def __init__(
@@ -69,24 +62,16 @@ class WalletServicer(WalletReads):
         balances: Combiner[AccountKey, Account],
         decoder: Decoder,
         watches: Watches,
-        self_deposit: bool,
     ) -> None:
         super().__init__(database, balances, decoder)
         self._engine = engine
         self._watches = watches
-        self._self_deposit = self_deposit
 
     def Deposit(self, request: DepositRequest, context: grpc.ServicerContext) -> DepositResponse:
         """Bring money in."""
         response = DepositResponse()
-        carry_out(self._engine, self._read_deposit, request, response)
+        carry_out(self._engine, self._decoder.deposit, request, response)
         return response
-
-    def _read_deposit(self, request: DepositRequest, caller: Caller) -> commands.Deposit:
-        command = self._decoder.deposit(request, caller)
-        if not (self._self_deposit or caller.acts_for_any):
-            raise NotAllowed(why="here only services deposit, not users themselves")
-        return command
 
     def Withdraw(self, request: WithdrawRequest, context: grpc.ServicerContext) -> WithdrawResponse:
         """Take money out."""
@@ -134,10 +119,7 @@ class WalletServicer(WalletReads):
         self, request: ExecuteBatchRequest, context: grpc.ServicerContext
     ) -> ExecuteBatchResponse:
         """Carry out many operations at once."""
-        decode_batch = functools.partial(
-            submission_of, decoder=self._decoder, self_deposit=self._self_deposit
-        )
-        return carry_out_batch(self._engine, decode_batch, request)
+        return carry_out_batch(self._engine, self._decoder, request)
 
     def WatchTransactions(
         self, request: WatchTransactionsRequest, context: grpc.ServicerContext

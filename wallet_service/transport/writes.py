@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar
 
 from wallet_client.v1.wallet_service_pb2 import ExecuteBatchRequest, ExecuteBatchResponse
 
-from wallet_service.engine.execute import Submission
 from wallet_service.engine.group_commit import GroupCommit
 from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import Command
 from wallet_service.transport import encode
 from wallet_service.transport.auth import Caller
-from wallet_service.transport.batch import response_of, viewpoint
+from wallet_service.transport.batch import response_of, submission_of, viewpoint
+from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import Call, current_call
 from wallet_service.transport.validation import REQUEST_ID_LENGTH_MAX
 
@@ -92,9 +92,7 @@ class _Write(Generic[_Command]):
 
 
 def carry_out_batch(
-    engine: GroupCommit,
-    decode: Callable[[ExecuteBatchRequest, Caller], Submission],
-    request: ExecuteBatchRequest,
+    engine: GroupCommit, decoder: Decoder, request: ExecuteBatchRequest
 ) -> ExecuteBatchResponse:
     """
     Have the current call's batch carried out.
@@ -104,7 +102,7 @@ def carry_out_batch(
     Args:
         engine: Runs it.
 
-        decode: Reads the request.
+        decoder: Reads its operations.
 
         request: As it came.
 
@@ -112,7 +110,7 @@ def carry_out_batch(
         WalletError: The batch could not be read, or is atomic and was refused or not decided.
     """
     call = current_call()
-    submission = decode(request, call.caller)
+    submission = submission_of(request, call.caller, decoder)
     results = engine.submit_all(submission, deadline=call.deadline)
     call.is_replayed = all(isinstance(result, Outcome) and result.is_replayed for result in results)
     return response_of(submission, results, call.caller)
