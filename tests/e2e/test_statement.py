@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,23 @@ def test_the_days_of_a_statement_are_whole_ones(books: Books, history: list[Tran
     for statement, balance in ((before, "0.00"), (after, "69.50")):
         assert statement["lines"] == []
         assert statement["opening_balance"] == statement["closing_balance"] == balance
+
+
+def test_a_statement_tells_its_times_in_utc_wherever_it_is_printed(
+    books: Books, history: list[Transaction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "JST-9")
+    begins, ends = "2000-01-01T12:30:00", "2100-01-01T12:30:00+03:00"
+
+    printed = books.print("statement", "alice", "--format", "csv", "--from", begins, "--to", ends)
+
+    opening, *lines, closing = csv.DictReader(io.StringIO(printed, newline=""))
+    assert opening["time"] == "2000-01-01T12:30:00.000Z"
+    assert closing["time"] == "2100-01-01T09:30:00.000Z"
+    made = [each.create_time.ToDatetime(UTC) for each in history]
+    assert [line["time"] for line in lines] == [
+        each.isoformat(timespec="milliseconds").replace("+00:00", "Z") for each in made
+    ]
 
 
 @pytest.mark.usefixtures("history")
