@@ -5,16 +5,17 @@ import io
 import json
 import subprocess
 import sys
-from datetime import UTC
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.printed import AWKWARD, Books
-from wallet_client import Wallet
+from wallet_client import InsufficientFunds, Wallet
 
 # Spelled carelessly, some of these would become the same Beancount account.
 ODD_USERS = ("a-b", "a_b", "a.b", "A-B", "user:1", "a-2Db", "a", "0", "Assets:External", "~" * 128)
+DAY_US = timedelta(days=1) // timedelta(microseconds=1)
 
 
 @pytest.mark.usefixtures("history")
@@ -44,6 +45,18 @@ def test_a_whole_second_is_written_as_any_other_time(books: Books) -> None:
     times = {json.loads(line)["created_at"] for line in _lines(books.print("export"))}
 
     assert times == {"2026-01-01T00:00:00.000000+00:00"}
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize("kind", ["TRANSFER", "REVERSAL"])
+def test_an_export_is_in_the_order_of_time_whatever_the_ids(books: Books, kind: str) -> None:
+    books.damage(f"UPDATE transactions SET created_at = created_at - 1000000 WHERE kind = '{kind}'")
+
+    records = [json.loads(line) for line in _lines(books.print("export"))]
+
+    assert records[0]["kind"] == kind
+    times = [record["created_at"] for record in records]
+    assert times == sorted(times)
 
 
 @pytest.mark.usefixtures("history")
@@ -84,7 +97,7 @@ def test_an_export_of_no_transactions_is_one_too(books: Books, tmp_path: Path) -
 
 
 def _odd_history(service: Wallet) -> None:
-    """Give users with odd names money of several kinds, holds, reversals and a debt."""
+    """Give users with odd names money of several kinds, holds, reversals, a debt, a refusal."""
     for user_id in ODD_USERS:
         sent = service.deposit(1_001, user_id=user_id, description=AWKWARD)
         service.reverse(sent.transaction.transaction_id, 1)
@@ -97,6 +110,8 @@ def _odd_history(service: Wallet) -> None:
     taken = service.capture_hold(kept.hold_id, 100, keep_remainder=True)
     service.reverse(taken.transaction.transaction_id, 40)
     service.transfer(shop, 7, user_id=payer, currency_code="JPY")
+    with pytest.raises(InsufficientFunds):
+        service.withdraw(1_000_000, user_id=shop)
 
 
 def _bean_check(books: Books, directory: Path) -> tuple[int, str]:
@@ -125,6 +140,21 @@ def test_beancount_finds_the_exported_books_in_order(
         opened = {line for line in exported.splitlines() if line.endswith(f":{currency_code}")}
         assert len({line.split()[2] for line in opened if " open " in line}) == users
     assert "Liabilities:Wallet:Ua-2Db:RUB 20.60 ~ 0 RUB" in exported
+
+
+def test_beancount_finds_books_of_several_days_in_order(
+    books: Books, service: Wallet, tmp_path: Path
+) -> None:
+    _odd_history(service)
+    for table, column, days, others in (
+        ("accounts", "created_at", 3, "user_id <> 'user:1'"),
+        ("accounts", "updated_at", 1, "user_id <> 'user:1'"),
+        ("transactions", "created_at", 3, "'user:1' NOT IN (source_user_id, target_user_id)"),
+    ):
+        earlier = f"{column} = {column} - {days * DAY_US}"
+        books.damage(f"UPDATE {table} SET {earlier} WHERE {others}")
+
+    assert _bean_check(books, tmp_path) == (0, "")
 
 
 def test_beancount_takes_a_currency_that_is_no_longer_current_in_minor_units(
