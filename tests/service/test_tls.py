@@ -112,6 +112,24 @@ def test_where_a_clients_certificate_is_demanded_only_who_shows_one_is_served(
             nameless.balance()
 
 
+def test_replaced_authorities_of_clients_are_used_without_a_restart(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    server, old, new = (make_certificate(name) for name in ("server", "old", "new"))
+    authority = tmp_path / "clients.crt"
+    authority.write_bytes(old.chain)
+    files = write_certificate(tmp_path, server)
+    with serving(sqlite_url, tmp_path, **files, tls_client_ca_file=authority) as wallet:
+        with secure_client(wallet.target, server.chain, old) as early:
+            early.deposit(100)
+        authority.write_bytes(new.chain)
+
+        with secure_client(wallet.target, server.chain, new) as alice:
+            assert alice.balance().posted.minor_units == 100
+        with secure_client(wallet.target, server.chain, old) as late, pytest.raises(Undecided):
+            late.balance()
+
+
 def test_the_lines_to_try_a_server_with_trust_its_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

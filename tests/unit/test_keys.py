@@ -309,6 +309,18 @@ def test_a_jwks_file_is_read_again(tmp_path: Path, go_forward: Clock) -> None:
         caller_of(keys, OLD.sign())
 
 
+def test_the_keys_of_a_jwks_file_serve_on_though_it_went_before_the_first_token(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_bytes(orjson.dumps(jwks(OLD)))
+    keys = token_keys(Settings(jwt_jwks_file=file))
+
+    file.unlink()
+
+    assert caller_of(keys, OLD.sign()) == "alice"
+
+
 @pytest.mark.parametrize("someone", [signer("RS256"), OLD, NEW], ids=lambda one: one.algorithm)
 def test_a_public_keys_kind_fixes_its_algorithm(someone: Signer) -> None:
     key = key_of_pem(someone.pem)
