@@ -10,6 +10,7 @@ from harness.certificates import Certificate, make_certificate, write_certificat
 from harness.tokens import token, write_secret
 from wallet_client import Undecided, Wallet
 
+from wallet_service.credentials import server_credentials
 from wallet_service.development import quick_start
 from wallet_service.server import WalletServer
 from wallet_service.settings import Settings, SettingsError
@@ -96,6 +97,14 @@ def test_a_certificate_that_could_not_be_read_for_a_moment_is_tried_again(
 
         with secure_client(wallet.target, new.chain) as alice:
             assert alice.balance().posted.minor_units == 1
+
+
+def test_a_certificate_for_another_key_is_named(tmp_path: Path) -> None:
+    files = write_certificate(tmp_path, make_certificate("ours"))
+    files["tls_key_file"].write_bytes(make_certificate("another").key)
+
+    with pytest.raises(SettingsError, match="WALLET_TLS_CERT_FILE: not for the key in"):
+        server_credentials(Settings(**files))
 
 
 def test_where_a_clients_certificate_is_demanded_only_who_shows_one_is_served(
