@@ -114,6 +114,15 @@ def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int, workers: str) -
     assert_one_clear_line(outcome, 2, "WALLET_LISTEN", listen)
 
 
+def test_plaintext_for_other_machines_may_be_allowed(tmp_path: Path, taken_port: int) -> None:
+    listen = f"0.0.0.0:{taken_port}"
+
+    outcome = run_wallet("serve", "--listen", listen, "--insecure", directory=tmp_path)
+
+    # It was about to serve: without leave it does not get as far as the port.
+    assert_one_clear_line(outcome, 2, "WALLET_LISTEN: cannot listen on", listen)
+
+
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
 def test_migrate_makes_the_schema_and_may_be_repeated(
     request: pytest.FixtureRequest, tmp_path: Path, engine: str
