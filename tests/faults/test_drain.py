@@ -1,5 +1,6 @@
 """SIGTERM: calls under way are answered, new ones turned away, and the exit code is 0."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -102,6 +103,25 @@ def test_a_call_under_way_is_answered_while_the_server_drains(
         lock.enter_context(_accounts_locked(layout[0]))
         with _call_under_way(target) as sending:
             _drain(patient_server)
+            lock.close()
+            sent = sending.result()
+
+    assert sent.transaction.entry.balance_after.minor_units == 500
+    assert patient_server.process.wait(30) == 0
+
+
+def test_a_call_under_way_is_answered_though_a_terminal_interrupts_every_process(
+    layout: tuple[str, int], patient_server: ServerProcess
+) -> None:
+    supervisor, target = patient_server.process.pid, patient_server.target
+    open_books(target, ["alice", "bob"], amount_minor=1000)
+
+    with ExitStack() as lock:
+        lock.enter_context(_accounts_locked(layout[0]))
+        with _call_under_way(target) as sending:
+            for pid in (*workers_of(supervisor), supervisor):
+                os.kill(pid, signal.SIGINT)
+            eventually(lambda: _turns_new_calls_away(target))
             lock.close()
             sent = sending.result()
 
