@@ -140,6 +140,9 @@ def test_beancount_finds_the_exported_books_in_order(
         opened = {line for line in exported.splitlines() if line.endswith(f":{currency_code}")}
         assert len({line.split()[2] for line in opened if " open " in line}) == users
     assert "Liabilities:Wallet:Ua-2Db:RUB 20.60 ~ 0 RUB" in exported
+    records = [json.loads(line) for line in _lines(books.print("export"))]
+    (loan_id,) = (each["transaction_id"] for each in records if "loan" in each["description"])
+    assert f'  transaction_id: "{loan_id}"\n' in exported
 
 
 def test_beancount_finds_books_of_several_days_in_order(
