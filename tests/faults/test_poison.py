@@ -51,6 +51,13 @@ def _is_somebody_waiting(connection: psycopg2.extensions.connection) -> bool:
     return bool(row[0])
 
 
+def _free_accounts(connection: psycopg2.extensions.connection) -> list[str]:
+    """Return whose accounts nobody has locked."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT user_id FROM accounts ORDER BY user_id FOR UPDATE SKIP LOCKED")
+        return [user_id for (user_id,) in cursor]
+
+
 def _deposit(user_id: str, request_id: str) -> Deposit:
     target = AccountKey(user_id, "RUB")
     return Deposit(caller="service", request_id=request_id, target=target, amount_minor=100)
@@ -81,6 +88,29 @@ def test_in_one_batch_only_the_command_on_the_locked_account_fails(
     account = read_account(database, AccountKey("locked", "RUB"))
     assert account
     assert account.posted_minor == 100
+    database.close()
+
+
+def test_a_batch_that_waits_for_an_account_has_those_before_it_and_none_behind(
+    postgres_url: str,
+) -> None:
+    database = open_database(postgres_url)
+    execute = functools.partial(execute_batch, database, rules=Rules())
+    names = [f"user-{number:02}" for number in range(40)]
+    opened, paid = (
+        [Submission([_deposit(name, f"{word}/{name}")]) for name in reversed(names)]
+        for word in ("open", "pay")
+    )
+    execute(opened)
+
+    with ThreadPoolExecutor(1) as thread, _locked(postgres_url, names[20]) as connection:
+        waiting = thread.submit(settle, execute, paid, timeout_s=5)
+        eventually(lambda: _is_somebody_waiting(connection))
+        free = _free_accounts(connection)
+
+    # Two servers of which each does so never wait in a circle.
+    assert free == names[21:]
+    assert all(isinstance(result, Outcome) for (result,) in waiting.result())
     database.close()
 
 

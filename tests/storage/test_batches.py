@@ -6,9 +6,11 @@ import gc
 import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from harness.commands import create_hold, reverse
+from sqlalchemy import Table, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service.engine import execute
@@ -27,9 +29,9 @@ from wallet_service.ledger.commands import (
     Withdraw,
 )
 from wallet_service.ledger.errors import LedgerCorrupt, RequestIdReused
-from wallet_service.storage.database import Database
+from wallet_service.storage.database import Database, open_database
 from wallet_service.storage.records import account_of, transaction_of
-from wallet_service.storage.schema import accounts, entries, transactions
+from wallet_service.storage.schema import accounts, entries, holds, reversals, transactions
 
 _numbers = itertools.count()
 ODD_TEXTS = [
@@ -186,6 +188,40 @@ def test_a_thousand_commands_are_one_batch(database: Database) -> None:
     assert len(stored_transactions) == 1000
     assert stored_entries == sorted(entry for outcome in outcomes for entry in outcome.entries)
     assert sum(account_of(row).posted_minor for row in stored_accounts) == 50 * 1000
+
+
+def test_rows_are_written_in_the_order_of_their_keys(postgres_url: str) -> None:
+    database = open_database(postgres_url)
+    deposits = [_deposit(f"user-{number:02}") for number in reversed(range(20))]
+    holds_made = [create_hold(each.request_id, each.target.user_id, 10) for each in deposits]
+    given_back = [
+        reverse(f"back {each.request_id}", each.transaction_id, 10, is_service=True)
+        for each in deposits
+    ]
+
+    _run(database, *deposits)
+    opened, recorded = (
+        _keys_as_written(database, accounts),
+        _keys_as_written(database, transactions),
+    )
+    _run(database, *holds_made, *given_back)
+
+    # Two servers that write the same rows at once wait for each other, never in a circle.
+    for table, keys in (
+        (accounts, opened),
+        (transactions, recorded),
+        (holds, _keys_as_written(database, holds)),
+        (reversals, _keys_as_written(database, reversals)),
+    ):
+        assert len(keys) == 20, table
+        assert keys == sorted(keys), table
+    database.close()
+
+
+def _keys_as_written(database: Database, table: Table) -> list[tuple[Any, ...]]:
+    """Read a PostgreSQL table's keys in the order in which its rows, never changed, were made."""
+    statement = select(*table.primary_key).order_by(text("ctid"))
+    return [tuple(row) for row in database.read(lambda it: it.execute(statement).all())]
 
 
 def test_a_batch_that_breaks_a_constraint_halfway_leaves_nothing(database: Database) -> None:
