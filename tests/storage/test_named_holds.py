@@ -1,5 +1,6 @@
 """Holds that commands name, or that repeated requests once named, and the locks they need."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -12,6 +13,7 @@ from wallet_service.engine import execute
 from wallet_service.engine.execute import Submission, execute_batch
 from wallet_service.engine.retry import settle
 from wallet_service.ledger.books import Outcome, Rules, State
+from wallet_service.ledger.commands import Command
 from wallet_service.ledger.decide import decide
 from wallet_service.ledger.errors import RequestIdReused
 from wallet_service.storage.database import Database, open_database
@@ -35,6 +37,26 @@ def test_a_captures_id_used_for_something_else_is_refused_at_once(database: Data
     assert isinstance(reused, RequestIdReused)
     assert isinstance(other, Outcome)
     assert other.transaction.state == State.POSTED
+
+
+@pytest.mark.parametrize("ask", [capture_hold, reverse])
+def test_what_leads_to_no_account_is_refused_once_and_then_repeated(
+    database: Database, ask: Callable[..., Command]
+) -> None:
+    run = partial(execute_batch, database, rules=Rules())
+    unknown = deposit("never made", "alice", 1).transaction_id
+    lost = [Submission([ask("lost", unknown, is_service=True)])]
+    [[first]] = run(lost)
+
+    # One run: the first is looked for although no account's lock could tell of it.
+    [[again]] = run(lost)
+    [[reused]] = run([Submission([deposit("lost", "alice", 1)])])
+
+    assert isinstance(first, Outcome)
+    assert first.transaction.state == State.REFUSED
+    assert isinstance(again, Outcome)
+    assert again == first._replace(is_replayed=True)
+    assert isinstance(reused, RequestIdReused)
 
 
 @pytest.mark.parametrize("named", ["hold", "original"])
