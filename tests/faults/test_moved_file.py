@@ -38,6 +38,7 @@ def test_a_file_that_is_away_for_a_moment_has_all_when_it_is_back(
     alice: Caller, file: Path
 ) -> None:
     assert _deposit(alice, "before") == ("OK", "")
+    assert _balance(alice) == 100  # so that what reads has it open too
     away = file.rename(file.with_suffix(".away"))
 
     outcomes = [_deposit(alice, f"away-{number}") for number in range(3)]
@@ -56,6 +57,7 @@ def test_a_file_that_another_took_the_place_of_is_written_no_more(
     alice: Caller, file: Path
 ) -> None:
     assert _deposit(alice, "first") == ("OK", "")
+    assert _balance(alice) == 100
     copy = file.with_suffix(".copy")
     for suffix in ("", "-wal"):
         shutil.copy(f"{file}{suffix}", f"{copy}{suffix}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import Engine, QueuePool, create_engine
+from structlog.testing import capture_logs
 
 from wallet_service.storage.busy import BusyConnections
 
@@ -37,7 +38,7 @@ def test_a_connection_that_somebody_has_for_too_long_is_cut_once(
 ) -> None:
     cut: list[sqlite3.Connection] = []
     busy = BusyConnections([engine], busy_max_s=LONG_S, cut=cut.append)
-    with engine.connect() as held:
+    with capture_logs() as logs, engine.connect() as held:
         busy.cut_long()
         assert not cut
         later(LONG_S + 1)
@@ -46,6 +47,9 @@ def test_a_connection_that_somebody_has_for_too_long_is_cut_once(
             busy.cut_long()
 
         assert cut == [held.connection.driver_connection]
+    (told,) = logs
+    assert (told["log_level"], told["event"]) == ("warning", "connection_cut")
+    assert told["busy_ms"] >= LONG_S * 1000
 
 
 def test_a_connection_that_was_given_back_in_time_is_left_alone(
@@ -57,7 +61,28 @@ def test_a_connection_that_was_given_back_in_time_is_left_alone(
         pass
     later(LONG_S + 1)
 
+    busy.cut_long()
     with engine.connect():  # the same connection, taken anew
         busy.cut_long()
 
     assert not cut
+
+
+def test_a_connection_that_is_given_back_while_another_is_cut_is_left_alone(
+    engine: Engine, later: Clock
+) -> None:
+    cut: list[sqlite3.Connection] = []
+
+    def cut_and_end_the_last(connection: sqlite3.Connection) -> None:
+        cut.append(connection)
+        held.pop().close()
+
+    busy = BusyConnections([engine], busy_max_s=LONG_S, cut=cut_and_end_the_last)
+    held = [engine.connect(), engine.connect()]
+    later(LONG_S + 1)
+
+    busy.cut_long()
+
+    (first,) = held
+    assert cut == [first.connection.driver_connection]
+    first.close()

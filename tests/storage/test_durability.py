@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -167,10 +168,24 @@ def test_an_unsupported_database_is_refused_by_its_variables_name(
     assert "Traceback" not in refused.stderr
 
 
+def _failed_commit(code: int) -> Any:
+    failure = sqlite3.OperationalError("as SQLite puts it")
+    failure.sqlite_errorcode = code
+    return DBAPIError.instance("COMMIT", None, failure, sqlite3.Error)
+
+
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_LOCKED_SHAREDCACHE]
+)
+def test_a_lock_of_any_kind_is_worth_another_try(code: int) -> None:
+    error = _failed_commit(code)
+
+    assert sqlite.was_rolled_back(error)
+    assert not sqlite.was_lost(error)
+
+
 def test_a_commit_that_finds_the_disk_full_is_not_in_doubt() -> None:
-    full = sqlite3.OperationalError("database or disk is full")
-    full.sqlite_errorcode = sqlite3.SQLITE_FULL
-    error = DBAPIError.instance("COMMIT", None, full, sqlite3.Error)
+    error = _failed_commit(sqlite3.SQLITE_FULL)
 
     assert sqlite.was_lost(error)
     assert sqlite.was_refused(error)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from harness.commands import capture_hold, create_hold, deposit, reverse
+from harness.commands import capture_hold, create_hold, deposit, reverse, transfer
 from harness.patience import eventually
 from harness.stored import lock_waiters
 
@@ -85,33 +85,73 @@ def test_an_id_used_again_does_not_lead_others_astray(database: Database, named:
     assert settled.transaction.state == State.POSTED
 
 
-def test_a_hold_made_while_its_batch_waits_is_captured_with_its_target_locked(
-    postgres_url: str,
+def test_a_hold_is_captured_by_the_batch_that_makes_it_to_whom_the_capture_names(
+    database: Database,
+) -> None:
+    run = partial(execute_batch, database, rules=Rules())
+    run([Submission([deposit(name, name, 100) for name in ("alice", "bob")])])
+    hold = create_hold("hold", "alice", 10)
+    capture = capture_hold("capture", hold.transaction_id, to_user_id="bob", is_service=True)
+
+    [[_, captured]] = run([Submission([hold, capture])])
+
+    assert isinstance(captured, Outcome)
+    assert captured.transaction.state == State.POSTED
+    assert {entry.user_id for entry in captured.entries} == {"alice", "bob"}
+
+
+def test_an_original_is_found_beside_a_repeated_request(database: Database) -> None:
+    run = partial(execute_batch, database, rules=Rules())
+    original, repeated = deposit("original", "alice", 100), deposit("repeated", "alice", 1)
+    run([Submission([original, repeated])])
+
+    [[again], [given_back]] = run(
+        [
+            Submission([repeated]),
+            Submission([reverse("back", original.transaction_id, is_service=True)]),
+        ]
+    )
+
+    assert isinstance(again, Outcome)
+    assert again.is_replayed
+    assert isinstance(given_back, Outcome)
+    assert given_back.transaction.state == State.POSTED
+
+
+@pytest.mark.parametrize("kind", ["hold", "original"])
+def test_what_is_made_while_a_batch_waits_is_settled_with_its_target_locked(
+    postgres_url: str, kind: str
 ) -> None:
     here, there = open_database(postgres_url), open_database(postgres_url)
     run = partial(execute_batch, there, rules=Rules())
     run([Submission([deposit(name, name, 100) for name in ("alice", "bob")])])
-    hold = create_hold("hold", "alice", 10, target="bob")
-    capture = capture_hold("capture", hold.transaction_id, is_service=True)
-    batch = [Submission([capture]), Submission([deposit("more", "alice", 1)])]
+    made: Command
+    named: Command
+    if kind == "hold":
+        made = create_hold("hold", "alice", 10, target="bob")
+        named = capture_hold("capture", made.transaction_id, is_service=True)
+    else:
+        made = transfer("transfer", ("alice", "bob"), 10)
+        named = reverse("reverse", made.transaction_id, is_service=True)
+    batch = [Submission([named]), Submission([deposit("more", "alice", 1)])]
 
     with ThreadPoolExecutor() as pool, here.write() as transaction:
         books = load_books(
             here,
             transaction.connection,
-            [hold],
+            [made],
             clock=execute._now_us,
             rules=Rules(),
             skip_busy=False,
         )
-        decide(books, hold)
+        decide(books, made)
         settled = pool.submit(settle, run, batch, timeout_s=5)
         eventually(lambda: lock_waiters(there))
         write_books(transaction, books)
-        [[captured], [_]] = settled.result()
+        [[done], [_]] = settled.result()
 
-    assert isinstance(captured, Outcome)
-    assert captured.transaction.state == State.POSTED
+    assert isinstance(done, Outcome)
+    assert done.transaction.state == State.POSTED
     here.close()
     there.close()
 

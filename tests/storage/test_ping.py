@@ -4,10 +4,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from harness.commands import deposit
 from sqlalchemy import make_url, select
 
+from wallet_service.engine.execute import Submission, execute_batch
+from wallet_service.ledger.books import Rules
 from wallet_service.ledger.errors import DatabaseUnavailable, Overloaded
-from wallet_service.storage.database import Database, open_database
+from wallet_service.storage.database import ConnectionLost, Database, open_database
 from wallet_service.storage.dialect import Limits
 from wallet_service.storage.queries import ping, read_accounts
 
@@ -31,6 +34,14 @@ def test_a_read_that_no_connection_is_free_for_is_too_much_and_no_fault(database
     database.close()
 
 
+def test_a_look_at_a_file_waits_for_nobody(sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+
+    with database.prober.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 0
+    database.close()
+
+
 def test_a_look_leaves_the_database_to_those_who_write(database: Database) -> None:
     ping(database)
 
@@ -44,6 +55,8 @@ def test_a_file_that_is_read_only_is_unavailable(sqlite_url: str) -> None:
 
     with pytest.raises(DatabaseUnavailable):
         ping(database)
+    with pytest.raises(ConnectionLost):
+        execute_batch(database, [Submission([deposit("first", "alice", 1)])], rules=Rules())
     database.close()
 
 
