@@ -13,6 +13,8 @@ from harness.processes import ServerProcess
 from harness.tokens import service_token
 from wallet_client import OutcomeUnknown, Undecided, Wallet
 
+from wallet_service.storage.database import CommitInDoubt, open_database
+
 DEFINITE_CUTS = (Fault.BEFORE_COMMIT, Fault.AFTER_COMMIT, Fault.AFTER_LOCKS)
 
 
@@ -165,3 +167,17 @@ def test_cuts_under_load_lose_nothing_and_apply_nothing_twice(
     )
 
     assert proxy.cuts == 3 * scaled(10)
+
+
+def test_a_connection_that_the_server_ends_at_commit_leaves_it_in_doubt(postgres_url: str) -> None:
+    database = open_database(postgres_url)
+
+    def end_at_commit() -> None:
+        with database.write() as transaction:
+            transaction.is_committing = True
+            transaction.connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    # COMMIT may have counted before: the server says that it ends, not that it refused.
+    with pytest.raises(CommitInDoubt):
+        end_at_commit()
+    database.close()

@@ -14,6 +14,7 @@ from harness.processes import ServerProcess
 from harness.tokens import SECRET, token
 from psycopg2.errors import AdminShutdown
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 from wallet_client.v1.types_pb2 import Money
 from wallet_client.v1.wallet_service_pb2 import (
@@ -210,3 +211,15 @@ def assert_nothing_private(log: str) -> None:
         SECRET.decode(),
     ):
         assert private not in log
+
+
+def test_an_error_about_a_value_does_not_quote_it(postgres_url: str) -> None:
+    database = open_database(postgres_url)
+    cast = text("SELECT CAST(:value AS bigint)")
+
+    with pytest.raises(DBAPIError) as failed:
+        database.read(lambda connection: connection.execute(cast, {"value": "12.34 of alice"}))
+
+    assert "alice" not in f"{failed.value} {failed.value.orig}"
+    assert "22P02" in str(failed.value)
+    database.close()

@@ -17,7 +17,7 @@ from wallet_service.storage.database import Database
 from wallet_service.storage.migrate import migrate
 from wallet_service.storage.queries import read_account
 from wallet_service.storage.schema import accounts, entries, transactions
-from wallet_service.storage.schema_version import check_schema
+from wallet_service.storage.schema_version import SchemaOutOfDate, check_schema
 
 #: What 0002 added to the tables of 0001.
 ADDED = {"outflow_minor", "outflow_count", "open_holds", "limits", "arguments"}
@@ -127,3 +127,8 @@ def test_a_request_of_before_is_answered_again_and_new_ones_go_on(old: Database)
     assert all(each.is_replayed for each in repeated)
     assert (outcome.entries[0].outflow_minor, outcome.entries[0].outflow_count) == (501, 3)
     assert tuple(verify(old, lambda _done, _total: None)) == (3, 8, 8, 0)
+
+
+def test_a_database_of_before_is_not_served(old: Database) -> None:
+    with pytest.raises(SchemaOutOfDate, match="wallet migrate"):
+        check_schema(old)

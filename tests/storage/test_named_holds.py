@@ -171,3 +171,20 @@ def test_due_holds_are_paged_also_where_they_end_together(database: Database) ->
     assert found == sorted(found)
     assert len({expires_at for expires_at, _ in found}) == 1
     assert sorted(hold_id for _, hold_id in found) == sorted(hold.transaction_id for hold in holds)
+
+
+def test_a_repeated_request_shows_its_hold_as_it_is_now(database: Database) -> None:
+    run = partial(execute_batch, database, rules=Rules())
+    hold = create_hold("hold", "alice", 10, target="bob")
+    run([Submission([deposit(name, name, 100) for name in ("alice", "bob")])])
+    run([Submission([hold])])
+    [[captured]] = run(
+        [Submission([capture_hold("capture", hold.transaction_id, is_service=True)])]
+    )
+
+    [[again]] = run([Submission([hold])])
+
+    assert isinstance(captured, Outcome)
+    assert isinstance(again, Outcome)
+    assert again.hold
+    assert again.hold == captured.hold
