@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from harness.books import ALICE, run_commands, write_books
+from harness.commands import deposit, transfer
 from harness.processes import run_wallet
 from sqlalchemy import case, delete, insert, select, update
 
@@ -153,6 +154,26 @@ def test_an_account_missing_with_all_its_entries_is_found(
 
     # Nobody opened Bob's account: only who paid him tells of it.
     assert _corrupt_row(database) in {f"transactions {ids[name]}" for name in ("gift", "transfer")}
+
+
+@pytest.mark.parametrize("user_id", ["alice", "bob"])
+def test_an_account_set_back_to_before_its_last_entry_is_found(
+    database: Database, user_id: str
+) -> None:
+    is_theirs = accounts.c.user_id == user_id
+    run_commands(database, *(deposit(name, name, 100) for name in ("alice", "bob")))
+    with database.reader.connect() as connection:
+        before = connection.execute(select(accounts).where(is_theirs)).one()
+    moved = transfer("moved", ("alice", "bob"), 10)
+    run_commands(database, moved)
+    _damage(
+        database,
+        delete(entries).where(_entry(user_id, 2)),
+        update(accounts).where(is_theirs).values(before._asdict()),
+    )
+
+    # The other's entry, of the same number, does not stand for theirs.
+    assert _corrupt_row(database) == f"transactions {moved.transaction_id}"
 
 
 def test_a_missing_change_that_a_later_one_undid_is_found(
