@@ -18,6 +18,7 @@ from wallet_service.ledger.commands import (
     CaptureHold,
     Deposit,
     OpenAccount,
+    ReverseTransaction,
     UpdateAccount,
 )
 from wallet_service.ledger.errors import LedgerCorrupt
@@ -81,6 +82,15 @@ def test_changes_of_one_batch_are_proven_whatever_their_ids(
     )
 
     assert _verify(database).transactions == 23
+
+
+def test_what_was_given_back_in_full_is_proven(database: Database, ids: dict[str, str]) -> None:
+    rest = ReverseTransaction(
+        caller="service", is_service=True, request_id="rest", original_id=ids["sale"]
+    )
+    run_commands(database, rest)
+
+    assert _verify(database) == Counts(accounts=5, entries=16, transactions=21, holds=5)
 
 
 def test_empty_books_are_proven(database: Database) -> None:
