@@ -213,7 +213,8 @@ def test_who_takes_no_answers_is_turned_away_and_then_cut(
         ends = {code_of_reading(call) for call in untaken}
 
     assert "CANCELLED" in ends
-    assert ends <= {"CANCELLED", "RESOURCE_EXHAUSTED"}
+    # Those that came last may be taken in time after all.
+    assert ends <= {"CANCELLED", "RESOURCE_EXHAUSTED", "OK"}
 
 
 def test_a_call_that_fails_is_freed_without_the_garbage_collector(target: str) -> None:
