@@ -239,6 +239,15 @@ def test_an_export_names_the_transaction_that_it_cannot_write(
         _export(database, text_format)
 
 
+@pytest.mark.parametrize("column", ["created_at", "updated_at"])
+def test_an_export_names_the_account_that_it_cannot_write(database: Database, column: str) -> None:
+    write_books(database)
+    _damage(database, f"accounts SET {column} = :time WHERE user_id = 'alice'", time=LATER)
+
+    with pytest.raises(LedgerCorrupt, match=f"accounts alice/RUB: {column}"):
+        _export(database, "beancount")
+
+
 def test_a_statement_names_the_line_that_it_cannot_write(database: Database) -> None:
     write_books(database)
     _damage(

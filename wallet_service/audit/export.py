@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from wallet_service.audit.transactions import name_of
-from wallet_service.audit.writing import csv_line, moment_of, sum_of, unit_of
-from wallet_service.ledger.books import EXTERNAL, State, Transaction
+from wallet_service.audit.writing import csv_line, moment_of, stored_moment, sum_of, unit_of
+from wallet_service.ledger.books import EXTERNAL, Account, State, Transaction
 from wallet_service.ledger.commands import MOVING_KINDS
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.storage.audit_queries import (
@@ -102,19 +102,18 @@ def _record(transaction: Transaction) -> dict[str, Any]:
 
 def _beancount(connection: Snapshot, transactions: Iterator[Transaction]) -> Iterator[str]:
     accounts = list(stream_accounts(connection))
-    newest = max((account.updated_at for account in accounts), default=0)
-    opening = _day(min((account.created_at for account in accounts), default=0))
-    yield f"{opening} open Assets:External\n"
-    for account in accounts:
-        name = _beancount_account(account.user_id)
-        yield f"{_day(account.created_at)} open {name}:{account.currency_code}\n"
+    opened = [_account_day(account, "created_at") for account in accounts]
+    changed = [_account_day(account, "updated_at") for account in accounts]
+    yield f"{min(opened, default=_day(0))} open Assets:External\n"
+    for account, day in zip(accounts, opened, strict=True):
+        yield f"{day} open {_beancount_account(account.user_id, account.currency_code)}\n"
     for transaction in transactions:
         if transaction.state == State.POSTED and transaction.kind in MOVING_KINDS:
             yield _written(transaction, _beancount_transaction)
+    closing = max(changed, default=_day(0)) + timedelta(days=1)
     for account in accounts:
         amount = sum_of(-account.posted_minor, account.currency_code)
-        name = f"{_beancount_account(account.user_id)}:{account.currency_code}"
-        closing = _day(newest) + timedelta(days=1)
+        name = _beancount_account(account.user_id, account.currency_code)
         # Without "~ 0" Beancount would let a difference of one minor unit pass.
         yield f"{closing} balance {name} {amount} ~ 0 {unit_of(account.currency_code)}\n"
 
@@ -130,25 +129,27 @@ def _beancount_transaction(transaction: Transaction) -> str:
         (transaction.source_user_id, transaction.amount_minor),
         (transaction.target_user_id, -transaction.amount_minor),
     ):
-        if user_id == EXTERNAL:
-            name = "Assets:External"
-        else:
-            name = f"{_beancount_account(str(user_id))}:{code}"
+        name = "Assets:External" if user_id == EXTERNAL else _beancount_account(str(user_id), code)
         lines.append(f"  {name}  {sum_of(amount_minor, code)} {unit_of(code)}")
     return "\n".join(lines) + "\n\n"
 
 
-def _beancount_account(user_id: str) -> str:
-    """Spell a user id with the letters Beancount allows, so that no two become the same."""
+def _beancount_account(user_id: str, currency_code: str) -> str:
+    """Spell an account with the letters Beancount allows, so that no two become the same."""
     spelled = "".join(
         letter if _PLAIN.match(letter) else f"-{ord(letter):02X}" for letter in user_id
     )
-    return f"Liabilities:Wallet:U{spelled}"
+    return f"Liabilities:Wallet:U{spelled}:{currency_code}"
 
 
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def _account_day(account: Account, column: str) -> date:
+    row = f"accounts {account.user_id}/{account.currency_code}"
+    return stored_moment(getattr(account, column), row=row, column=column).date()
 
 
 def _day(time_us: int) -> date:

@@ -6,9 +6,8 @@ from typing import Any
 import orjson
 
 from wallet_service.audit.statement import StatementRow
-from wallet_service.audit.writing import csv_line, moment_of, sum_of, unit_of
+from wallet_service.audit.writing import csv_line, stored_moment, sum_of, unit_of
 from wallet_service.ledger.commands import AccountKey
-from wallet_service.ledger.errors import LedgerCorrupt
 
 _COLUMNS = ("sequence", "time", "kind", "counterparty", "description", "amount", "balance")
 _TABLE = (
@@ -68,9 +67,6 @@ def _on_one_line(text: str) -> str:
 
 
 def _time(key: AccountKey, sequence: int | None, time_us: int) -> str:
-    try:
-        moment = moment_of(time_us)
-    except (ValueError, OverflowError) as error:
-        row = f"entries {key.user_id}/{key.currency_code} #{sequence}"
-        raise LedgerCorrupt(row=row, problem=f"created_at {time_us} is beyond all years") from error
+    row = f"entries {key.user_id}/{key.currency_code} #{sequence}"
+    moment = stored_moment(time_us, row=row, column="created_at")
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.money import EXPONENTS, decimal
 
 _US = 1_000_000
@@ -27,6 +28,14 @@ def unit_of(currency_code: str) -> str:
 def moment_of(time_us: int) -> datetime:
     """Return a time that is given in microseconds since 1970."""
     return datetime.fromtimestamp(time_us // _US, UTC) + timedelta(microseconds=time_us % _US)
+
+
+def stored_moment(time_us: int, *, row: str, column: str) -> datetime:
+    """Return a time as `moment_of`; raises `LedgerCorrupt` for one that no calendar has."""
+    try:
+        return moment_of(time_us)
+    except (ValueError, OverflowError) as error:
+        raise LedgerCorrupt(row=row, problem=f"{column} {time_us} is beyond all years") from error
 
 
 def csv_line(values: Sequence[Any]) -> str:
