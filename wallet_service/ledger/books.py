@@ -10,7 +10,7 @@ from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from wallet_service.ledger.commands import AccountKey, SpendingLimit
 from wallet_service.ledger.errors import REFUSALS, Contention, Refusal, Value
@@ -216,7 +216,7 @@ class Books:
     changed_holds: dict[str, Hold] = field(default_factory=dict)
     changed_reversals: dict[str, int] = field(default_factory=dict)
     changed_settings: set[AccountKey] = field(default_factory=set)
-    _below: Self | None = None
+    _is_trial: bool = False
 
     def account(self, key: AccountKey) -> Account:
         """
@@ -227,7 +227,7 @@ class Books:
         """
         if key in self.busy:
             raise Contention
-        if self._below is not None and key not in self.changed and key in self.accounts:
+        if self._is_trial and key not in self.changed and key in self.accounts:
             return copy.copy(self.accounts[key])
         return self.accounts.get(key) or Account(*key)
 
@@ -275,7 +275,7 @@ class Books:
             holds=ChainMap({}, self.holds),
             reversed_minor=ChainMap({}, self.reversed_minor),
             outflows=self.outflows,
-            _below=self,
+            _is_trial=True,
         )
 
     def adopt(self, trial: "Books") -> None:
