@@ -14,7 +14,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    FromClause,
     Select,
     Text,
     and_,
@@ -88,7 +87,7 @@ def _last_entries(dialect: Dialect) -> Select[Any]:
     found = _bisection(dialect, entries.c.created_at, includes_mark=False)
     return (
         select(found.c.user_id, found.c.currency_code, found.c.mark, entries)
-        .outerjoin(entries, _is_entry(entries, found, found.c.low))
+        .outerjoin(entries, _is_entry(found, found.c.low))
         .where(found.c.low == found.c.high)
     )
 
@@ -133,7 +132,7 @@ def _next_spending(dialect: Dialect, along: Column[int]) -> Select[Any]:
             found.c.after_sequence,
             entries.c.created_at,
         )
-        .outerjoin(entries, _is_entry(entries, found, found.c.low + 1))
+        .outerjoin(entries, _is_entry(found, found.c.low + 1))
         .where(found.c.low == found.c.high)
     )
 
@@ -184,15 +183,15 @@ def _bisection(dialect: Dialect, along: Column[int], *, includes_mark: bool) -> 
             case((is_before, middle), else_=search.c.low),
             case((is_before, search.c.high), else_=middle - 1),
         )
-        .join(entries, _is_entry(entries, search, middle))
+        .join(entries, _is_entry(search, middle))
         .where(search.c.low < search.c.high)
     )
     return search.union_all(step)
 
 
-def _is_entry(table: FromClause, owner: CTE, sequence: ColumnElement[int]) -> ColumnElement[bool]:
+def _is_entry(owner: CTE, sequence: ColumnElement[int]) -> ColumnElement[bool]:
     return and_(
-        table.c.user_id == owner.c.user_id,
-        table.c.currency_code == owner.c.currency_code,
-        table.c.sequence == sequence,
+        entries.c.user_id == owner.c.user_id,
+        entries.c.currency_code == owner.c.currency_code,
+        entries.c.sequence == sequence,
     )
