@@ -1,6 +1,10 @@
 """The files of trust: keys that tokens are checked with, and the server's own certificate."""
 
+import contextlib
 import functools
+import os
+import secrets
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -14,13 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from wallet_service.settings import (
-    DEVELOPMENT_SECRET_FILE,
-    Settings,
-    SettingsError,
-    read_file,
-    signing_secret,
-)
+from wallet_service.settings import Settings, SettingsError, read_file
 from wallet_service.transport.keys import (
     FetchedKeys,
     Keys,
@@ -30,6 +28,9 @@ from wallet_service.transport.keys import (
     key_of_secret,
     keys_of_jwks_file,
 )
+
+#: Where a secret of our own making is kept.
+_DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
 
 _log = structlog.get_logger()
 
@@ -57,8 +58,46 @@ def signing_key(settings: Settings) -> VerificationKey:
     try:
         return key_of_secret(signing_secret(settings))
     except ValueError as error:
-        source = "WALLET_JWT_SECRET_FILE" if settings.jwt_secret_file else DEVELOPMENT_SECRET_FILE
+        source = "WALLET_JWT_SECRET_FILE" if settings.jwt_secret_file else _DEVELOPMENT_SECRET_FILE
         raise SettingsError(f"{source}: {error}") from error
+
+
+def signing_secret(settings: Settings) -> bytes:
+    """
+    Return the HS256 secret; in development, make it on first use.
+
+    Raises:
+        SettingsError: There is none, and none may be made.
+    """
+    if settings.jwt_secret_file:
+        content = read_file("jwt_secret_file", settings.jwt_secret_file)
+        return content.removesuffix(b"\n").removesuffix(b"\r")
+    if not settings.is_development:
+        raise SettingsError("tokens are signed elsewhere: WALLET_JWT_SECRET_FILE is not set")
+    if not settings.is_loopback:
+        raise SettingsError(
+            "WALLET_JWT_SECRET_FILE: a key for tokens is needed to serve other machines"
+            " (or one of WALLET_JWT_PUBLIC_KEY_FILE, WALLET_JWT_JWKS_FILE, WALLET_JWT_JWKS_URL)"
+        )
+    try:
+        return _development_secret(_DEVELOPMENT_SECRET_FILE)
+    except OSError as error:
+        raise SettingsError(
+            f"WALLET_JWT_SECRET_FILE: is not set, and {_DEVELOPMENT_SECRET_FILE} cannot be made:"
+            f" {error.strerror}"
+        ) from error
+
+
+def _development_secret(path: Path) -> bytes:
+    """Read the secret, made by whoever comes first; no reader ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=path.parent) as fresh:  # readable by its owner only
+            fresh.write(secrets.token_hex(32).encode())
+            fresh.flush()
+            with contextlib.suppress(FileExistsError):
+                os.link(fresh.name, path)
+    return path.read_bytes()
 
 
 def _keys_in(

@@ -8,8 +8,6 @@ import contextlib
 import difflib
 import ipaddress
 import os
-import secrets
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -23,9 +21,6 @@ from wallet_service.ledger.money import EXPONENTS
 
 PREFIX = "WALLET_"
 _FILE = ".env"
-
-#: Where a secret of our own making is kept.
-DEVELOPMENT_SECRET_FILE = Path("var/development-jwt-secret")
 
 # What gRPC and PostgreSQL take: signed 32 bits, of which twice a timeout is to fit too.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -227,44 +222,6 @@ def _refuse_misspelt(variables: Iterable[str]) -> None:
         meant = file or difflib.get_close_matches(name, known, n=1, cutoff=0.9)
         if name.startswith(PREFIX) and meant:
             raise SettingsError(f"{name}: no such setting, is {', '.join(meant)} meant?")
-
-
-def signing_secret(settings: Settings) -> bytes:
-    """
-    Return the HS256 secret; in development, make it on first use.
-
-    Raises:
-        SettingsError: There is none, and none may be made.
-    """
-    if settings.jwt_secret_file:
-        content = read_file("jwt_secret_file", settings.jwt_secret_file)
-        return content.removesuffix(b"\n").removesuffix(b"\r")
-    if not settings.is_development:
-        raise SettingsError("tokens are signed elsewhere: WALLET_JWT_SECRET_FILE is not set")
-    if not settings.is_loopback:
-        raise SettingsError(
-            "WALLET_JWT_SECRET_FILE: a key for tokens is needed to serve other machines"
-            " (or one of WALLET_JWT_PUBLIC_KEY_FILE, WALLET_JWT_JWKS_FILE, WALLET_JWT_JWKS_URL)"
-        )
-    try:
-        return _development_secret(DEVELOPMENT_SECRET_FILE)
-    except OSError as error:
-        raise SettingsError(
-            f"WALLET_JWT_SECRET_FILE: is not set, and {DEVELOPMENT_SECRET_FILE} cannot be made:"
-            f" {error.strerror}"
-        ) from error
-
-
-def _development_secret(path: Path) -> bytes:
-    """Read the secret, made by whoever comes first; no reader ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with tempfile.NamedTemporaryFile(dir=path.parent) as fresh:  # readable by its owner only
-            fresh.write(secrets.token_hex(32).encode())
-            fresh.flush()
-            with contextlib.suppress(FileExistsError):
-                os.link(fresh.name, path)
-    return path.read_bytes()
 
 
 def read_file(setting: str, path: Path) -> bytes:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wallet_service.settings import Settings, SettingsError, load_settings, signing_secret
+from wallet_service.credentials import signing_secret
+from wallet_service.settings import Settings, SettingsError, load_settings
 
 SECRET_PATH = Path("var/development-jwt-secret")
 
@@ -301,7 +302,8 @@ def test_a_development_secret_that_cannot_be_made_is_told() -> None:
 
 
 _MAKE_SECRET = (
-    "import sys; from wallet_service.settings import load_settings, signing_secret;"
+    "import sys; from wallet_service.credentials import signing_secret;"
+    " from wallet_service.settings import load_settings;"
     " settings = load_settings(); print('ready', flush=True); sys.stdin.read();"
     " print(signing_secret(settings).decode())"
 )
