@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy.exc import DBAPIError
 
 from wallet_service import server, workers
-from wallet_service.audit import verify as books
 from wallet_service.audit.export import export_ledger
 from wallet_service.audit.render import render
 from wallet_service.audit.statement import Period, parse_moment, stream_statement
+from wallet_service.audit.verify import verify as prove_books
 from wallet_service.config import lines_of
 from wallet_service.development import make_token, quick_start
 from wallet_service.healthcheck import ask_health
@@ -142,13 +142,12 @@ def _announce(settings: Settings, port: int) -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database's schema to this release's version."""
-    from wallet_service.storage import migrate as schema  # noqa: PLC0415 (seldom needed)
+    from wallet_service.storage.migrate import migrate as migrate_schema  # noqa: PLC0415 (seldom)
 
     with _clear_failures():
         database = server.open_from(load_settings())
         database.check_durability()  # rather before there are books in it
-        version = schema.migrate(database)
-        typer.echo(f"wallet: the schema is at version {version}")
+        typer.echo(f"wallet: the schema is at version {migrate_schema(database)}")
 
 
 @main.command()
@@ -194,7 +193,7 @@ def verify() -> None:
     with _clear_failures():
         database = _open_books(load_settings())
         with _progress("proving") as progress:
-            counts = books.verify(database, progress)
+            counts = prove_books(database, progress)
         typer.echo(
             f"wallet: proven: {counts.accounts} accounts, {counts.entries} entries,"
             f" {counts.transactions} transactions, {counts.holds} holds"
