@@ -92,12 +92,12 @@ def bulk_per_s(url: str, *, batches: int) -> float:
     prepared = [_batch(books) for _ in range(batches)]
 
     started = time.perf_counter()
-    for lock, lock_parameters, copies, update, update_parameters in prepared:
-        cursor.execute(lock, lock_parameters)
+    for moved, copies in prepared:
+        cursor.execute(_LOCK, moved[:2])
         cursor.fetchall()
         for statement, lines in copies:
             cursor.copy_expert(statement, io.StringIO(lines))
-        cursor.execute(update, update_parameters)
+        cursor.execute(_UPDATE, moved)
         connection.commit()
     elapsed_s = time.perf_counter() - started
     connection.close()
@@ -119,11 +119,9 @@ _UPDATE = "UPDATE accounts SET {} FROM unnest({}) AS moved({}) WHERE {}".format(
     "accounts.user_id = moved.user_id AND accounts.currency_code = moved.currency_code",
 )
 
-_Copies = list[tuple[str, str]]
 
-
-def _batch(books: Books) -> tuple[str, list[str], _Copies, str, list[str]]:
-    """Decide a thousand transfers; return the statements that write them."""
+def _batch(books: Books) -> tuple[list[str], list[tuple[str, str]]]:
+    """Decide a thousand transfers; return what `_UPDATE` takes, keys first, and what to copy."""
     books.decided.clear()
     books.changed.clear()
     for _ in range(BATCH):
@@ -151,4 +149,4 @@ def _batch(books: Books) -> tuple[str, list[str], _Copies, str, list[str]]:
             (entries, filled_columns(entries, lines)),
         )
     ]
-    return _LOCK, moved[:2], copies, _UPDATE, moved
+    return moved, copies

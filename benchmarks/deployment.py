@@ -94,11 +94,10 @@ class Databases:
         finally:
             drop_database(self.postgres, url)
 
-    def usage(self, server: ServerProcess | None) -> Usage:
+    def usage(self, server: ServerProcess) -> Usage:
         """Add up what processes have used so far."""
         postmaster = psutil.Process(self.postgres.pid)
-        server_s = _processor_s(psutil.Process(server.process.pid)) if server else 0.0
-        return Usage(server_s, _processor_s(postmaster))
+        return Usage(_processor_s(psutil.Process(server.process.pid)), _processor_s(postmaster))
 
 
 def _processor_s(process: psutil.Process) -> float:

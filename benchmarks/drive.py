@@ -9,16 +9,16 @@ message apart and builds it again, which for a thousand operations costs as much
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.tokens import service_token
 
+from benchmarks.deployment import run
+
 CONNECTIONS = 8
 _PROTOSET = Path(__file__).parent.parent / "protos" / "released.binpb"
-_TIMEOUT_S = 300
 
 
 class Load(NamedTuple):
@@ -63,7 +63,7 @@ def _by_ghz(target: str, load: Load) -> Measured:
     command += ["--connections", min(CONNECTIONS, load.concurrency)]
     metadata = json.dumps({"authorization": f"Bearer {service_token()}"})
     command += ["--metadata", metadata, "--timeout", "30s", "--format", "json", target]
-    report = json.loads(_output(command))
+    report = json.loads(run(command))
     answered = report["statusCodeDistribution"]
     if answered != {"OK": load.count}:
         errors = list(report.get("errorDistribution", ()))[:3]
@@ -76,14 +76,5 @@ def _by_ghz(target: str, load: Load) -> Measured:
 
 def _by_ours(target: str, load: Load) -> Measured:
     command = [sys.executable, "-m", "benchmarks.generator", target, load.method, load.requests]
-    output = _output([*command, load.concurrency, CONNECTIONS, service_token()])
+    output = run([*command, load.concurrency, CONNECTIONS, service_token()])
     return Measured(**json.loads(output))
-
-
-def _output(command: list[object]) -> bytes:
-    ended = subprocess.run(
-        list(map(str, command)), capture_output=True, timeout=_TIMEOUT_S, check=False
-    )
-    if ended.returncode:
-        raise RuntimeError(f"{command[0]}: {ended.stderr.decode()[-2000:]}")
-    return ended.stdout

@@ -1,8 +1,7 @@
 """What is measured in each round, part by part; every figure has a name of its own."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,31 +104,29 @@ def noop(bench: Bench) -> Figures:
 
 def postgresql(bench: Bench) -> Figures:
     """Measure the service on PostgreSQL."""
-    with (
-        bench.databases.opened("postgresql") as url,
-        _started(bench.directory, url) as (server, start_s),
-    ):
-        found = {
-            "start-up s": start_s,
-            "unloaded ms": transfers(bench, server, callers=1).p50_ms,
-        }
-        before = bench.databases.usage(server)
-        found |= _all_parties(bench, server, label="{}", count=8000)
-        after = bench.databases.usage(server)
-        thousands = 3 * bench.scaled(8000) / 1000
-        found["server s per 1000"] = (after.server_s - before.server_s) / thousands
-        found["database s per 1000"] = (after.database_s - before.database_s) / thousands
-        count = bench.scaled(12_000)
-        found["balance"] = load(
-            bench, server, requests.balance, method="GetBalance", count=count
-        ).per_s
-        found["page of 50"] = load(
-            bench, server, requests.page, method="ListTransactions", count=bench.scaled(1000)
-        ).per_s
-        found["worker MiB"] = deployment.worker_memory_mib(server)
-        found |= _batches(bench, server, label="{}")
-        found["worker MiB after batches"] = deployment.worker_memory_mib(server)
-        return found
+    with bench.databases.opened("postgresql") as url:
+        found = {"start-up s": deployment.start_up_s(bench.directory, url)}
+        with serving(bench.directory, url) as server:
+            return found | _served(bench, server)
+
+
+def _served(bench: Bench, server: ServerProcess) -> Figures:
+    found = {"unloaded ms": transfers(bench, server, callers=1).p50_ms}
+    before = bench.databases.usage(server)
+    found |= _all_parties(bench, server, label="{}", count=8000)
+    after = bench.databases.usage(server)
+    thousands = 3 * bench.scaled(8000) / 1000
+    found["server s per 1000"] = (after.server_s - before.server_s) / thousands
+    found["database s per 1000"] = (after.database_s - before.database_s) / thousands
+    count = bench.scaled(12_000)
+    found["balance"] = load(bench, server, requests.balance, method="GetBalance", count=count).per_s
+    found["page of 50"] = load(
+        bench, server, requests.page, method="ListTransactions", count=bench.scaled(1000)
+    ).per_s
+    found["worker MiB"] = deployment.worker_memory_mib(server)
+    found |= _batches(bench, server, label="{}")
+    found["worker MiB after batches"] = deployment.worker_memory_mib(server)
+    return found
 
 
 def single(bench: Bench) -> Figures:
@@ -194,13 +191,6 @@ def sqlite(bench: Bench) -> Figures:
     ):
         found |= _all_parties(bench, server, label="sqlite {} single", count=3000)
     return found
-
-
-@contextmanager
-def _started(directory: Path, url: str) -> Iterator[tuple[ServerProcess, float]]:
-    start_s = deployment.start_up_s(directory, url)
-    with serving(directory, url) as server:
-        yield server, start_s
 
 
 PARTS: tuple[Part, ...] = (noop, postgresql, single, database_alone, clients, sqlite)
