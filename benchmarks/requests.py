@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from google.protobuf.message import Message
+from google.protobuf.proto import serialize_length_prefixed
 from wallet_client import new_request_id
 from wallet_client.v1.types_pb2 import Money
 from wallet_client.v1.wallet_service_pb2 import (
@@ -100,8 +101,7 @@ def write_requests(path: Path, make: Make, count: int) -> None:
     """Write requests one after another, each led by its length as a varint."""
     with path.open("wb") as file:
         for _ in range(count):
-            data = make().SerializeToString()
-            file.write(_varint(len(data)) + data)
+            serialize_length_prefixed(make(), file)
 
 
 def read_requests(path: Path) -> list[bytes]:
@@ -121,12 +121,3 @@ def read_requests(path: Path) -> list[bytes]:
         requests.append(data[position : position + size])
         position += size
     return requests
-
-
-def _varint(number: int) -> bytes:
-    data = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 (seven bits a byte)
-        data.append(number & 0x7F | 0x80)
-        number >>= 7
-    data.append(number)
-    return bytes(data)
