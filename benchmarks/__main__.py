@@ -233,7 +233,7 @@ def _table(measured: list[Figures]) -> Table:
 def _ratio_table(report: Report) -> Table:
     table = Table("ratio", "median", "least", "most", "bar", title="Ratios within a round")
     ratios = dict(report["ratios"])
-    bars = {name: bar for name, (_, _, bar) in RATIOS.items()}
+    bars = dict(report["bars"])
     if "loaded" in report:
         ratios["with all that is stored / empty"] = report["loaded"]
         bars["with all that is stored / empty"] = 0.9
