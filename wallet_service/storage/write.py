@@ -1,5 +1,6 @@
 """Write what a batch decided."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Insert, Table, bindparam, update
@@ -9,7 +10,7 @@ from wallet_service.storage.database import WriteTransaction
 from wallet_service.storage.dialect import LastRows
 from wallet_service.storage.schema import accounts, holds, reversals
 
-_UPDATE_SETTINGS = (
+_OVERWRITE_ACCOUNT = (
     update(accounts)
     .where(
         accounts.c.user_id == bindparam("key_user_id"),
@@ -32,15 +33,18 @@ def write_books(transaction: WriteTransaction, books: Books) -> None:
     Rows go in the order of their keys: two servers that open the same accounts or repeat the same
     requests wait for each other, never in a circle.
     """
-    moved = _write_settings(transaction, books)
+    changed = [books.changed[key] for key in sorted(books.changed)]
+    stored = [account for account in changed if account.is_stored]
+    _insert_opened(transaction, [account for account in changed if not account.is_stored])
+    _overwrite(transaction, [each for each in stored if each.key in books.changed_settings])
+    moved = [each for each in stored if each.key not in books.changed_settings]
     if books.changed_holds:
         rows = [_hold_row(hold) for _, hold in sorted(books.changed_holds.items())]
         transaction.connection.execute(_upsert(transaction, holds), rows)
     if books.changed_reversals:
-        changed = sorted(books.changed_reversals.items())
         rows = [
             {"transaction_id": original_id, "reversed_minor": reversed_minor}
-            for original_id, reversed_minor in changed
+            for original_id, reversed_minor in sorted(books.changed_reversals.items())
         ]
         transaction.connection.execute(_upsert(transaction, reversals), rows)
     records = sorted(each.transaction for each in books.decided)
@@ -48,20 +52,19 @@ def write_books(transaction: WriteTransaction, books: Books) -> None:
     transaction.commit(LastRows(moved, records, lines))
 
 
-def _write_settings(transaction: WriteTransaction, books: Books) -> list[Account]:
-    """Insert opened accounts and overwrite those of changed settings; return what only moved."""
-    changed = [books.changed[key] for key in sorted(books.changed)]
-    opened = [account for account in changed if not account.is_stored]
-    stored = [account for account in changed if account.is_stored]
+def _insert_opened(transaction: WriteTransaction, opened: Sequence[Account]) -> None:
     if opened:
         rows = [tuple(_account_row(account).values()) for account in opened]
         transaction.dialect.insert_rows(transaction.connection, accounts, rows)
-    for account in (each for each in stored if each.key in books.changed_settings):
+
+
+def _overwrite(transaction: WriteTransaction, changed: Sequence[Account]) -> None:
+    """Overwrite accounts whole, with the settings that moving money leaves alone."""
+    for account in changed:
         row = _account_row(account)
         row["key_user_id"] = row.pop("user_id")
         row["key_currency_code"] = row.pop("currency_code")
-        transaction.connection.execute(_UPDATE_SETTINGS, row)
-    return [account for account in stored if account.key not in books.changed_settings]
+        transaction.connection.execute(_OVERWRITE_ACCOUNT, row)
 
 
 def _upsert(transaction: WriteTransaction, table: Table) -> Insert:
