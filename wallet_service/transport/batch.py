@@ -189,26 +189,10 @@ def _placed(error: WalletError, index: int, command: Command) -> WalletError:
 def _fill_result(
     message: ExecuteBatchResponse.Result, command: Command, outcome: Outcome, caller: Caller
 ) -> None:
-    message.replayed = outcome.is_replayed
     refusal = outcome.transaction.refusal
     if refusal:
+        message.replayed = outcome.is_replayed
         refusal.values["transaction_id"] = outcome.transaction.transaction_id
         message.error.CopyFrom(status_of(refusal))
         return
-    viewed = viewpoint(command, outcome)
-    encode.fill_transaction(message.transaction, outcome, caller, viewed=viewed)
-    if outcome.hold:
-        message.hold.CopyFrom(encode.hold(outcome.hold))
-
-
-def viewpoint(command: Command, outcome: Outcome) -> str:
-    """
-    Name the user whose line a caller is shown.
-
-    That is whom they act for; for a hold or reversal themselves, or else whom the money left.
-    """
-    key = getattr(command, "source", None) or getattr(command, "target", None)
-    user_id: str = key.user_id if key else command.caller
-    if outcome.entries and outcome.entry_of(user_id) is None:
-        return outcome.entries[0].user_id
-    return user_id
+    encode.fill_outcome(message, command, outcome, caller)

@@ -9,7 +9,7 @@ from wallet_client.v1.wallet_admin_service_pb2 import AccountChange, AccountSett
 
 from wallet_service.ledger import books
 from wallet_service.ledger.books import Outcome
-from wallet_service.ledger.commands import AccountKey, Kind, SpendingLimit
+from wallet_service.ledger.commands import AccountKey, Command, Kind, SpendingLimit
 from wallet_service.ledger.money import EXPONENTS, decimal
 from wallet_service.transport.auth import Caller
 
@@ -52,6 +52,28 @@ def fill_timestamp(message: Timestamp, time_us: int) -> None:
     """Write microseconds since 1970 in place."""
     message.seconds, rest_us = divmod(time_us, _US)
     message.nanos = rest_us * 1000
+
+
+def fill_outcome(message: Any, command: Command, outcome: Outcome, caller: Caller) -> None:
+    """Write what was posted, into the response of a command's method or its result in a batch."""
+    viewed = _viewpoint(command, outcome)
+    fill_transaction(message.transaction, outcome, caller, viewed=viewed)
+    message.replayed = outcome.is_replayed
+    if outcome.hold:
+        message.hold.CopyFrom(hold(outcome.hold))
+
+
+def _viewpoint(command: Command, outcome: Outcome) -> str:
+    """
+    Name the user whose line a caller is shown.
+
+    That is whom they act for; for a hold or reversal themselves, or else whom the money left.
+    """
+    key = getattr(command, "source", None) or getattr(command, "target", None)
+    user_id: str = key.user_id if key else command.caller
+    if outcome.entries and outcome.entry_of(user_id) is None:
+        return outcome.entries[0].user_id
+    return user_id
 
 
 def transaction(outcome: Outcome, caller: Caller, *, viewed: str | None) -> types_pb2.Transaction:

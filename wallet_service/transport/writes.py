@@ -15,7 +15,7 @@ from wallet_service.ledger.books import Outcome
 from wallet_service.ledger.commands import Command
 from wallet_service.transport import encode
 from wallet_service.transport.auth import Caller
-from wallet_service.transport.batch import response_of, submission_of, viewpoint
+from wallet_service.transport.batch import response_of, submission_of
 from wallet_service.transport.decode import Decoder
 from wallet_service.transport.interceptors import Call, current_call
 from wallet_service.transport.validation import REQUEST_ID_LENGTH_MAX
@@ -76,18 +76,14 @@ class _Write(Generic[_Command]):
         return self._command
 
     def answer(self, outcome: Outcome) -> _Command:
-        call, command, response = self.call, self._command, self._response
+        call, command = self.call, self._command
         call.is_replayed = outcome.is_replayed
         refusal = outcome.transaction.refusal
         if refusal:
             if not command.validate_only:
                 refusal.values["transaction_id"] = outcome.transaction.transaction_id
             raise refusal
-        viewed = viewpoint(command, outcome)
-        encode.fill_transaction(response.transaction, outcome, call.caller, viewed=viewed)
-        response.replayed = outcome.is_replayed
-        if outcome.hold:
-            response.hold.CopyFrom(encode.hold(outcome.hold))
+        encode.fill_outcome(self._response, command, outcome, call.caller)
         return command
 
 
