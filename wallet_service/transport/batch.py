@@ -130,7 +130,8 @@ def response_of(
         for index, result in enumerate(results):
             _raise_for_batch(index, result, submission.commands)
     response = ExecuteBatchResponse()
-    told = functools.cache(functools.partial(incident, current_call().method))
+    # A fault that several operations share is one incident.
+    incident_of = functools.cache(functools.partial(incident, current_call().method))
     holds_size = 0
     for index, (command, result) in _in_turns(list(zip(submission.commands, results, strict=True))):
         message = response.results.add()
@@ -142,7 +143,7 @@ def response_of(
                     message.hold.ClearField("description")
                     message.hold.ClearField("metadata")
         else:
-            error = result if isinstance(result, WalletError) else told(result)
+            error = result if isinstance(result, WalletError) else incident_of(result)
             message.error.CopyFrom(status_of(_placed(error, index, command)))
     return response
 
