@@ -108,6 +108,7 @@ class WalletServer:
             self._pool, interceptors=[self._calls()], options=list(options.items())
         )
         self._add_services()
+        # Its thread begins here, not in `start`: before the worker is bound to one processor.
         self._checkpointer = Checkpointer(database) if database.is_embedded else None
 
     def _calls(self) -> Calls:

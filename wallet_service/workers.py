@@ -269,7 +269,8 @@ def _settled(settings: Settings, database: Database, place: int) -> WalletServer
     if counted >= len(os.sched_getaffinity(0)):
         stay_on_one(place)
         return build()
-    server = build()  # starts gRPC's own threads: they need no lock of Python's and may roam
+    # Starts gRPC's own threads and the checkpointer: they need no lock of Python's and may roam.
+    server = build()
     stay_on_one(place)
     return server
 
