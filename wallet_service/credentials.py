@@ -121,19 +121,20 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         return None
     ca_file = settings.tls_client_ca_file
     files = [cert_file, key_file, *([ca_file] if ca_file else [])]
-    read_at: list[list[int]] = [[]]  # the first connection has all read once more
+    read_at: list[int] = []  # the first connection has all read once more
 
     def changed_configuration() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal read_at
         # What cannot be used is tried again at the next connection; meanwhile the last one serves.
         try:
             times = _times(files)
-            if times == read_at[0]:
+            if times == read_at:
                 return None
             changed = _configuration(cert_file, key_file, ca_file)
         except (OSError, SettingsError) as error:
             _log.error("certificate_not_read", cause=str(error))
             return None
-        read_at[0] = times
+        read_at = times
         return changed
 
     return grpc.dynamic_ssl_server_credentials(
