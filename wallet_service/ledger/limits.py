@@ -66,7 +66,7 @@ def is_rolling(window: str) -> bool:
 
 
 def window_start(window: str, now: int) -> int:
-    """Return when a window that `now` is in began, in microseconds; itself not for TRANSACTION."""
+    """Return when the window that `now` is in began, in microseconds; not for TRANSACTION."""
     if is_rolling(window):
         return now - _ROLLING_US[Window(window)]
     day = _midnight(now)

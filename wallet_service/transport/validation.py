@@ -30,7 +30,7 @@ def is_user_id(text: str) -> bool:
 
 
 def is_id(text: str) -> bool:
-    """Tell whether this is a UUID as the ledger writes them."""
+    """Tell whether this is a UUID; the ledger writes them in lower case, but reads either."""
     return _UUID.fullmatch(text) is not None
 
 
