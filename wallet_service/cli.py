@@ -30,7 +30,7 @@ from wallet_service.storage.dialect import UnsafeDatabase
 from wallet_service.storage.queries import read_account
 from wallet_service.storage.schema_version import SchemaOutOfDate, check_schema
 from wallet_service.transport.auth import SCOPES
-from wallet_service.transport.validation import is_user_id
+from wallet_service.transport.validation import USER_ID_RULE, is_user_id
 
 _TOKEN_TTL_S = 3600
 _TOKEN_TTL_MAX_S = 10 * 365 * 24 * 3600
@@ -175,9 +175,7 @@ def token(
 
 def _check_user_id(argument: str, user_id: str) -> None:
     if not is_user_id(user_id):
-        raise SettingsError(
-            f"{argument}: must be 1 to 128 visible ASCII characters and not begin with '@'"
-        )
+        raise SettingsError(f"{argument}: {USER_ID_RULE}")
 
 
 def _open_books(settings: Settings) -> Database:

@@ -20,6 +20,7 @@ VIOLATIONS_MAX = 12
 _CURRENCY_SHOWN_MAX = 16
 
 _REQUEST_ID = re.compile(rf"[!-~]{{1,{REQUEST_ID_LENGTH_MAX}}}")
+USER_ID_RULE = "must be 1 to 128 visible ASCII characters and not begin with '@'"
 _USER_ID = re.compile(r"[!-?A-~][!-~]{0,127}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -55,8 +56,7 @@ class Validation:
     def user_id(self, field: str, text: str, *, may_be_empty: bool) -> None:
         """Check a user's name."""
         if not (is_user_id(text) or (may_be_empty and not text)):
-            rule = "must be 1 to 128 visible ASCII characters and not begin with '@'"
-            self.require(field, rule, holds=False)
+            self.require(field, USER_ID_RULE, holds=False)
 
     def request_id(self, field: str, text: str) -> None:
         """Check a caller's own name for a request."""
