@@ -178,7 +178,7 @@ def load_settings(**overrides: object) -> Settings:
     """
     variables = _read_variables()
     _refuse_misspelt(variables)
-    if variables.get("WALLET_DATABASE_URL", "default") in {"", None}:
+    if "WALLET_DATABASE_URL" in variables and not variables["WALLET_DATABASE_URL"]:
         # A variable somebody forgot to fill must not put the books into a new local file.
         raise SettingsError("WALLET_DATABASE_URL: is empty")
     given = {name: value for name, value in overrides.items() if value is not None}
