@@ -134,10 +134,7 @@ def settle(
             may_split = time.monotonic() < deadline and not isinstance(error, DatabaseUnavailable)
             if may_split and pieces.split(part, parts):
                 continue
-            if isinstance(error, LedgerCorrupt):
-                _log.error("ledger_corrupt", exc_info=error)
-            elif part.is_in_doubt and not isinstance(error, WalletError):
-                _log.error("fault_while_in_doubt", exc_info=error)
+            _log_fault(error, is_in_doubt=part.is_in_doubt)
             failed = [part]
             if isinstance(error, DatabaseUnavailable):  # and time is up: for the rest too
                 failed += parts
@@ -147,9 +144,17 @@ def settle(
                     [error] * len(pieces.submissions[index].commands) for index in each.indexes
                 ]
                 results.update(each.settled_by(told))
-            continue
-        results.update(part.settled_by(answers))
+        else:
+            results.update(part.settled_by(answers))
     return [pieces.joined(results, index) for index in range(len(batch))]
+
+
+def _log_fault(error: Exception, *, is_in_doubt: bool) -> None:
+    """Log damage, and a fault that those who asked are told nothing of."""
+    if isinstance(error, LedgerCorrupt):
+        _log.error("ledger_corrupt", exc_info=error)
+    elif is_in_doubt and not isinstance(error, WalletError):
+        _log.error("fault_while_in_doubt", exc_info=error)
 
 
 def _certain(result: Result) -> Result:
