@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness.patience import eventually
+from harness.patience import SERVING, wait_until_health_is
 from harness.processes import lasting_port, wallet_environment
 from harness.tokens import token
-from wallet_client import Undecided, Wallet
+from wallet_client import Wallet
 
 _LOG = "stderr"
 _ANNOUNCEMENT = "stdout"
@@ -33,21 +33,13 @@ def _unread_server(directory: Path, url: str, unread: str, *, workers: int) -> I
     with subprocess.Popen(command, cwd=directory, env=environment, **outputs) as process:
         os.close(writing)
         try:
+            wait_until_health_is(address, SERVING)
             with Wallet(address, token("alice"), plaintext=True, attempts_max=1) as alice:
-                eventually(lambda: _is_served(alice))
                 yield alice
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 0
         finally:
             process.kill()
-
-
-def _is_served(alice: Wallet) -> bool:
-    try:
-        alice.balance()
-    except Undecided:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("workers", [1, 2])

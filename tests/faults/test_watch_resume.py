@@ -1,6 +1,5 @@
 """Watchers and workers die at random, and every watcher still sees each line once, in order."""
 
-import multiprocessing
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +11,7 @@ from harness.children import kill_process, workers_of
 from harness.jobs import watch_and_write
 from harness.load import Clients, open_books, scaled
 from harness.patience import eventually
-from harness.processes import ServerProcess
+from harness.processes import FORKS, ServerProcess
 
 CLIENTS = 4
 USERS = [f"user-{number}" for number in range(6)]
@@ -31,7 +30,7 @@ class Watcher:
 
     def resume(self) -> None:
         """Start, from after what was seen last."""
-        self._process = multiprocessing.get_context("spawn").Process(
+        self._process = FORKS.Process(
             target=watch_and_write, args=(self._target, self.user_id, self._path), daemon=True
         )
         self._process.start()

@@ -1,6 +1,5 @@
 """Load from client processes that keep a journal, and that can start at one instant."""
 
-import multiprocessing
 import os
 import random
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from wallet_client import Wallet, new_request_id
 
 from harness.journal import Journal, Request, try_once
 from harness.patience import PATIENCE_S, SERVING, wait_until_health_is
+from harness.processes import FORKS
 from harness.tokens import service_token
 
 #: Sizes a meeting can have, which is also how many client processes there are at most.
@@ -78,15 +78,14 @@ class Clients:
     """Client processes, started as they are needed."""
 
     def __init__(self) -> None:
-        spawn = multiprocessing.get_context("spawn")
         self._shared = _Shared(
-            {size: spawn.Barrier(size) for size in MEETING_SIZES},
-            spawn.Condition(),
-            spawn.Value(c_longlong, lock=False),
-            spawn.Event(),
+            {size: FORKS.Barrier(size) for size in MEETING_SIZES},
+            FORKS.Condition(),
+            FORKS.Value(c_longlong, lock=False),
+            FORKS.Event(),
         )
         self._pool = ProcessPoolExecutor(
-            max(MEETING_SIZES), mp_context=spawn, initializer=_join, initargs=(self._shared,)
+            max(MEETING_SIZES), mp_context=FORKS, initializer=_join, initargs=(self._shared,)
         )
 
     def __enter__(self) -> Self:

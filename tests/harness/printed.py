@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import text
 
-from harness.processes import wallet_environment
+from harness.processes import run_wallet, wallet_environment
 from wallet_service.storage.database import open_database
 
 _WALLET = [sys.executable, "-m", "wallet_service"]
@@ -30,16 +30,7 @@ class Books:
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run `wallet`; line ends come as they are printed."""
-        outcome = subprocess.run(
-            [*_WALLET, *arguments],
-            cwd=self._directory,
-            env=wallet_environment(self._directory, self._database_url),
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        printed, complaint = outcome.stdout.decode(), outcome.stderr.decode()
-        return subprocess.CompletedProcess(outcome.args, outcome.returncode, printed, complaint)
+        return run_wallet(*arguments, directory=self._directory, database_url=self._database_url)
 
     def print(self, *arguments: str) -> str:
         """Run `wallet` without a complaint."""

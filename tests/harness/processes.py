@@ -1,5 +1,6 @@
-"""Real server processes, started as an operator does."""
+"""Real processes: servers started as an operator does, and commands run to their end."""
 
+import multiprocessing
 import os
 import queue
 import random
@@ -7,17 +8,24 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from harness.tokens import write_secret
+from wallet_service import cli
 from wallet_service.settings import Settings
 
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 30
+_RUN_TIMEOUT_S = 120
 _WALLET = [sys.executable, "-m", "wallet_service"]
+
+#: Processes that begin with everything imported: a short command takes most of its time for that.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["wallet_service.cli"])
 
 
 def wallet_environment(directory: Path, database_url: str, **settings: object) -> dict[str, str]:
@@ -46,16 +54,34 @@ def run_wallet(
 def run_wallet_in(
     environment: dict[str, str], *arguments: str, directory: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run a `wallet` command to its end, with just these variables."""
-    return subprocess.run(
-        [*_WALLET, *arguments],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    """Run a `wallet` command to its end, in a process of its own with just these variables."""
+    with tempfile.TemporaryDirectory() as name:
+        printed = [Path(name) / "out", Path(name) / "err"]
+        process = FORKS.Process(target=_run, args=(arguments, directory, environment, printed))
+        process.start()
+        process.join(_RUN_TIMEOUT_S)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"wallet {' '.join(arguments)}")
+        texts = (path.read_bytes().decode() for path in printed)
+        return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+
+
+def _run(
+    arguments: Sequence[str],
+    directory: Path,
+    environment: dict[str, str],
+    printed: Sequence[Path],
+) -> None:
+    """Be the `wallet` command."""
+    for number, path in enumerate(printed, start=sys.stdout.fileno()):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(directory)
+    sys.argv = ["wallet", *arguments]
+    cli.main()
 
 
 def assert_one_clear_line(
