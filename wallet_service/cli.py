@@ -221,10 +221,16 @@ def statement(
         period = _period(start, end)
         key = AccountKey(user_id, currency or settings.currency)
         database = _open_books(settings)
-        # Accounts outlive their currency; what nobody has an account in is a typing error.
-        if key.currency_code not in EXPONENTS and read_account(database, key) is None:
-            raise SettingsError("--currency: not a current ISO 4217 currency code")
+        _check_currency(database, key)
         _write(render(key, stream_statement(database, key, period), text_format))
+
+
+def _check_currency(database: Database, key: AccountKey) -> None:
+    """Refuse a currency of no account: accounts outlive theirs, anything else was mistyped."""
+    if key.currency_code in EXPONENTS:
+        return
+    if not key.currency_code.isascii() or read_account(database, key) is None:
+        raise SettingsError("--currency: not a current ISO 4217 currency code")
 
 
 def _period(start: str | None, end: str | None) -> Period:

@@ -195,6 +195,7 @@ def test_a_statement_may_go_to_the_last_day_there_is(
         (("alice", "--from", "2026-11-23", "--to", "2026-11-21"), "--to"),
         (("alice", "--from", "2026-11-23T10:00:00Z", "--to", "2026-11-23T10:00:00Z"), "--to"),
         (("alice", "--currency", "rub"), "--currency"),
+        pytest.param(("alice", "--currency", "\udcff"), "--currency", id="bytes that are no text"),
         (("@external",), "USER"),
         (("alice", "--format", "pdf"), "--format"),
     ],

@@ -164,6 +164,7 @@ class Watches:
                     del self._callers[caller.user_id]
 
     def _poll(self) -> None:
+        is_told = False
         while not self._stopping.wait(POLL_INTERVAL_S):
             with self._mutex:
                 watchers = list(self._watchers)
@@ -171,8 +172,11 @@ class Watches:
             try:
                 sequences = read_sequences(self._database, {watcher.key for watcher in watchers})
             except Exception as error:  # noqa: BLE001 (whatever it is, it may be over next time)
-                _log.warning("watches_not_polled", cause=repr(error.__cause__ or error))
+                if not is_told:  # an outage is one line, not twenty a second
+                    _log.warning("watches_not_polled", cause=repr(error.__cause__ or error))
+                is_told = True
                 continue
+            is_told = False
             self._polled_at = asked_at
             for watcher in watchers:
                 if sequences.get(watcher.key, 0) > watcher.sequence:
