@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from harness.calls import METHODS, Caller, Serving, balances_of, connections_taken, serving, user
 from harness.tokens import SECRET, bearer, service_token, token
-from wallet_client.v1.types_pb2 import Money
+from wallet_client.v1.types_pb2 import HOLD_STATE_ACTIVE, Money
 from wallet_client.v1.wallet_admin_service_pb2 import (
     GetAccountRequest,
     ListAccountChangesRequest,
@@ -275,6 +275,21 @@ def test_the_admin_scope_alone_moves_nobodys_money(wallet: Serving) -> None:
     assert set(moving) == {("PERMISSION_DENIED", "SCOPE_MISSING")}
     assert set(keeping) == {"OK"}
     assert bobs_balance(wallet) == UNTOUCHED
+
+
+def test_the_admin_scope_alone_shows_and_undoes_nothing_of_others(wallet: Serving) -> None:
+    gift = GetTransactionRequest(transaction_id=transaction_id("carol", "gift"))
+    with user(wallet.target, "bob") as bob:
+        bob.send(CreateHoldRequest(amount=TWO, request_id="hold"))
+
+    with user(wallet.target, "operator", "wallet:admin") as operator:
+        answers = {operator.send(each).code.name for each in (gift, *requests_of("bob"))}
+
+    assert answers == {"NOT_FOUND"}
+    assert bobs_balance(wallet) == UNTOUCHED
+    with user(wallet.target, "bob") as bob:
+        hold = bob.send(GetHoldRequest(hold_id=transaction_id("bob", "hold"))).response.hold
+    assert (hold.captured.minor_units, hold.state) == (0, HOLD_STATE_ACTIVE)
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
