@@ -300,6 +300,20 @@ def test_the_scheme_may_be_written_in_any_case(wallet: Serving, scheme: str) -> 
     assert answer.response.balance.posted.minor_units == 100
 
 
+def test_a_server_believes_the_issuer_and_for_the_audience_it_is_told(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    issued = [("login", "shop"), ("shop", "login"), ("wallet", "wallet")]
+    with serving(sqlite_url, tmp_path, jwt_issuer="login", jwt_audience="shop") as wallet:
+        outcomes = []
+        for issuer, audience in issued:
+            metadata = header(f"Bearer {token('bob', iss=issuer, aud=audience)}")
+            with Caller(wallet.target, metadata) as bob:
+                outcomes.append(bob.send(GetBalanceRequest()).outcome)
+
+    assert outcomes == [("OK", ""), INVALID, INVALID]
+
+
 def test_health_and_reflection_need_no_token(wallet: Serving) -> None:
     with grpc.insecure_channel(wallet.target) as channel:
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
