@@ -128,6 +128,8 @@ FORGED_CLAIMS: list[dict[str, object]] = [
     {"exp": "99999999999"},
     {"exp": [99999999999]},
     {"exp": {}},
+    {"exp": 2**53 + 1},
+    {"exp": 1e300},
     {"exp": 10**400},
     {"exp": float("inf")},
     {"exp": float("nan")},
