@@ -40,8 +40,8 @@ def empty_postgres_url(postgres: StartedPostgres | GivenPostgres) -> Iterator[st
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
-    """A port that somebody else listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    """A port that somebody else listens on, and would share with whoever does not look."""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener:
         yield listener.getsockname()[1]
 
 
