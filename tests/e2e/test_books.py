@@ -151,6 +151,7 @@ def test_beancount_finds_books_of_several_days_in_order(
     _odd_history(service)
     for table, column, days, others in (
         ("accounts", "created_at", 3, "user_id <> 'user:1'"),
+        ("accounts", "created_at", 1, "user_id = 'user:1'"),
         ("accounts", "updated_at", 1, "user_id <> 'user:1'"),
         ("transactions", "created_at", 3, "'user:1' NOT IN (source_user_id, target_user_id)"),
     ):
