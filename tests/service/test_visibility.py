@@ -9,8 +9,11 @@ from wallet_client.v1 import types_pb2
 from wallet_client.v1.types_pb2 import Money, Transaction
 from wallet_client.v1.wallet_admin_service_pb2 import UpdateAccountRequest
 from wallet_client.v1.wallet_service_pb2 import (
+    CaptureHoldRequest,
+    CreateHoldRequest,
     DepositRequest,
     GetTransactionRequest,
+    ReverseTransactionRequest,
     TransferRequest,
     WithdrawRequest,
 )
@@ -119,6 +122,31 @@ def test_a_service_sees_the_payers_line(users: Users) -> None:
 
     assert seen.entry == paid.entry
     assert (seen.source_user_id, seen.target_user_id) == ("alice", "bob")
+
+
+def test_who_captures_or_reverses_is_shown_their_own_line_and_a_service_the_payers(
+    users: Users,
+) -> None:
+    shown = []
+    for name, caller in (("bank", users.bank), ("bob", users.bob)):
+        made = users.alice.send(
+            CreateHoldRequest(to_user_id="bob", amount=Money(minor_units=30), request_id=name)
+        ).response
+        taken = caller.send(
+            CaptureHoldRequest(hold_id=made.hold.hold_id, request_id=f"{name}/capture")
+        ).response.transaction
+        back = caller.send(
+            ReverseTransactionRequest(
+                transaction_id=taken.transaction_id, request_id=f"{name}/reverse"
+            )
+        ).response.transaction
+        shown += [
+            (each.entry.amount.minor_units, each.entry.balance_after.minor_units)
+            for each in (taken, back)
+        ]
+
+    # By the bank: alice pays, bob gives back. By bob: his own line, both times.
+    assert shown == [(-30, 970), (-30, 1), (30, 31), (-30, 1)]
 
 
 def test_a_service_that_lost_its_scope_sees_no_line_of_others(users: Users, target: str) -> None:
