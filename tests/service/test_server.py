@@ -135,3 +135,18 @@ def test_an_empty_currency_means_the_one_of_the_settings(database_url: str, tmp_
         balance = alice.send(GetBalanceRequest()).response.balance
 
         assert (balance.posted.currency_code, balance.posted.decimal) == ("KWD", "0.005")
+
+
+def test_a_request_above_the_size_of_the_settings_is_not_taken(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    with (
+        serving(sqlite_url, tmp_path, message_bytes_max=300) as wallet,
+        user(wallet.target, "alice") as alice,
+    ):
+        taken = alice.send(deposit(5, "small", description="x" * 200))
+        refused = alice.send(deposit(5, "large", description="x" * 400))
+
+        assert taken.code.name == "OK"
+        assert refused.code.name == "RESOURCE_EXHAUSTED"
+        assert balances_of(alice, "alice") == {("alice", "RUB"): (5, 1)}
