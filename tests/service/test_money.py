@@ -1,5 +1,7 @@
 """The origin requirements, through a real server and a real channel."""
 
+import time
+
 import pytest
 from sqlalchemy import update
 from wallet_client import AccountNotFound, InsufficientFunds, Wallet
@@ -22,6 +24,15 @@ def test_a_deposit_in_kopecks_is_read_in_roubles(alice: Wallet) -> None:
 
     assert alice.balance().posted.decimal == "101.00"
     assert alice.balance().posted.currency_code == "RUB"
+
+
+def test_a_balance_says_when_it_was_read(alice: Wallet) -> None:
+    deposited = alice.deposit(1).transaction.create_time.ToNanoseconds()
+    before = time.time_ns() // 1000 * 1000
+
+    read = alice.balance().as_of.ToNanoseconds()
+
+    assert deposited < before <= read <= time.time_ns()
 
 
 def test_a_transfer_moves_money_to_another_user(alice: Wallet, bob: Wallet) -> None:
