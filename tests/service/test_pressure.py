@@ -1,6 +1,7 @@
 """Calls under pressure: out of time, too many, a server that stops, locks, faults of our own."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,22 @@ def test_too_many_calls_are_turned_away_while_health_still_answers(
 
 def answers_of(calls: list[Pending]) -> list[Answer]:
     return [call.answer() for call in calls]
+
+
+def test_calls_that_wait_together_are_carried_out_as_many_at_a_time_as_is_set(
+    database_url: str, tmp_path: Path
+) -> None:
+    with (
+        serving(database_url, tmp_path, batch_max=3) as wallet,
+        user(wallet.target, "alice") as alice,
+    ):
+        with accounts_locked(database_url):
+            calls = [alice.start(deposit(1, f"r-{number}")) for number in range(12)]
+            wait_until(lambda: wallet.server._pool.unfinished == len(calls))
+        made = [each.response.transaction.create_time for each in answers_of(calls)]
+
+    together = Counter(each.ToNanoseconds() for each in made)  # one moment, one batch
+    assert max(together.values()) == 3
 
 
 def test_a_draining_server_ends_the_calls_under_way_and_takes_no_new_ones(
