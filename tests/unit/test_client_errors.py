@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import grpc
 import pytest
@@ -9,6 +10,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from wallet_client import InvalidRequest, Refused, WalletError, error_from_status
 from wallet_client.statuses import error_from
+from wallet_client.v1.errors_pb2 import ErrorReason
 
 
 def kinds(kind: type[WalletError] = WalletError) -> set[type[WalletError]]:
@@ -87,6 +89,17 @@ def test_all_that_is_wrong_with_a_field_is_told() -> None:
 
     assert type(error) is InvalidRequest
     assert error.fields == {"user_id": "too long; not ASCII", "amount": "missing"}
+
+
+@pytest.mark.parametrize("kind", sorted(kinds(Refused) - {Refused}, key=str))
+def test_a_refusal_is_raised_as_the_class_of_its_name(kind: type[WalletError]) -> None:
+    reason = re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).upper()
+    status = Status(code=grpc.StatusCode.FAILED_PRECONDITION.value[0])
+    metadata = {"transaction_id": "t"}
+    status.details.add().Pack(ErrorInfo(domain="wallet.v1", reason=reason, metadata=metadata))
+
+    assert f"ERROR_REASON_{reason}" in ErrorReason.DESCRIPTOR.values_by_name
+    assert type(error_from_status(status)) is kind
 
 
 def test_the_reason_of_another_service_is_not_the_wallets() -> None:
