@@ -1,13 +1,19 @@
 """What the client raises: one class a reason, with its values, and nothing moved."""
 
 from collections.abc import Callable
+from datetime import UTC, timedelta
 
 import pytest
 import wallet_client
 from harness.tokens import token
 from sqlalchemy import text
 from wallet_client import Wallet, WalletError
-from wallet_client.v1.wallet_service_pb2 import GetBalanceRequest, ReverseTransactionRequest
+from wallet_client.v1.types_pb2 import Money, SpendingLimit
+from wallet_client.v1.wallet_service_pb2 import (
+    GetBalanceRequest,
+    ReverseTransactionRequest,
+    WithdrawRequest,
+)
 
 from wallet_service.storage.database import open_database
 
@@ -170,6 +176,58 @@ def test_a_write_that_does_not_find_its_object_is_refused_for_good(
     assert type(first.value) is type(again.value)
     assert (again.value.code.name, again.value.reason) == ("NOT_FOUND", reason)
     assert again.value.transaction_id == first.value.metadata["transaction_id"] != ""
+    assert alice.balance().posted.minor_units == 100
+
+
+def test_an_exceeded_limit_says_what_is_left_and_when_there_is_more(
+    alice: Wallet, service: Wallet
+) -> None:
+    window = SpendingLimit.WINDOW_ROLLING_DAY
+    alice.deposit(100)
+    service.update_account(
+        "alice",
+        limits=[SpendingLimit(window=window, max_amount=Money(minor_units=50), max_count=1)],
+    )
+
+    with pytest.raises(wallet_client.LimitExceeded) as never:
+        alice.withdraw(51)
+    spent = alice.withdraw(40).transaction.create_time.ToDatetime(UTC)
+    with pytest.raises(wallet_client.LimitExceeded) as soon:
+        alice.withdraw(11)
+    with pytest.raises(wallet_client.LimitExceeded) as counted:
+        alice.withdraw(10)
+
+    assert (never.value.limited, never.value.remaining) == ("amount", 50)
+    assert never.value.reset_time is None
+    assert (soon.value.limited, soon.value.remaining) == ("amount", 10)
+    assert soon.value.reset_time
+    assert timedelta() < soon.value.reset_time - spent - timedelta(days=1) < timedelta(seconds=1)
+    assert (counted.value.limited, counted.value.remaining) == ("count", 0)
+
+
+def test_a_refusal_says_what_a_hold_or_an_original_has_left(alice: Wallet, service: Wallet) -> None:
+    deposited = alice.deposit(100).transaction
+    hold = alice.create_hold(30).hold
+    service.capture_hold(hold.hold_id, 10, keep_remainder=True)
+    service.reverse(deposited.transaction_id, 25)
+
+    with pytest.raises(wallet_client.CaptureExceedsHold) as held:
+        service.capture_hold(hold.hold_id, 21)
+    with pytest.raises(wallet_client.ReversalExceedsOriginal) as reversed_before:
+        service.reverse(deposited.transaction_id, 76)
+
+    assert held.value.remaining_minor == 20
+    assert reversed_before.value.remaining_minor == 75
+
+
+def test_a_refused_batch_says_which_operation_was_refused_and_why(alice: Wallet) -> None:
+    alice.deposit(100)
+    withdrawals = [WithdrawRequest(amount=Money(minor_units=each)) for each in (60, 50, 10)]
+
+    with pytest.raises(wallet_client.BatchRefused) as refused:
+        alice.execute(withdrawals, atomic=True)
+
+    assert (refused.value.failed_index, refused.value.failed_reason) == (1, "INSUFFICIENT_FUNDS")
     assert alice.balance().posted.minor_units == 100
 
 
