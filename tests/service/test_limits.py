@@ -203,3 +203,5 @@ def test_a_limit_of_zero_stops_all_spending(people: People, caps: dict[str, obje
 
     assert pay(people, 1, "p").outcome == EXCEEDED
     assert money_of(people, "alice") == [(1000, 0)]
+    shown = people.bank.send(GetAccountRequest(user_id="alice")).response.account.limits
+    assert [{field.name for field, _ in each.ListFields()} for each in shown] == [{"window", *caps}]
