@@ -13,11 +13,18 @@ from wallet_service.ledger.books import Books, Entry, Outcome, Transaction
 from wallet_service.ledger.chain import transaction_digest
 from wallet_service.ledger.commands import Command, Deposit, OpenAccount, Transfer, Withdraw
 from wallet_service.ledger.decide import decide
+from wallet_service.server import prepare_database
+from wallet_service.settings import Settings
 from wallet_service.storage.database import Database
 from wallet_service.storage.migrate import migrate
 from wallet_service.storage.queries import read_account
 from wallet_service.storage.schema import accounts, entries, transactions
-from wallet_service.storage.schema_version import SchemaOutOfDate, check_schema
+from wallet_service.storage.schema_version import (
+    VERSION,
+    SchemaOutOfDate,
+    check_schema,
+    read_version,
+)
 
 #: What 0002 added to the tables of 0001.
 ADDED = {"outflow_minor", "outflow_count", "open_holds", "limits", "arguments"}
@@ -132,3 +139,16 @@ def test_a_request_of_before_is_answered_again_and_new_ones_go_on(old: Database)
 def test_a_database_of_before_is_not_served(old: Database) -> None:
     with pytest.raises(SchemaOutOfDate, match="wallet migrate"):
         check_schema(old)
+
+
+def test_a_server_migrates_a_file_of_before_and_leaves_another_database_to_its_operator(
+    old: Database, empty_url: str
+) -> None:
+    settings = Settings(database_url=empty_url)
+    if old.is_embedded:
+        prepare_database(settings).close()
+    else:
+        with pytest.raises(SchemaOutOfDate, match="wallet migrate"):
+            prepare_database(settings)
+
+    assert read_version(old) == (VERSION if old.is_embedded else "0001")
