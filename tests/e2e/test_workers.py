@@ -1,11 +1,15 @@
 """Workers, as their operating system sees them: where their threads run, how they end."""
 
 import os
+import socket
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 from harness.children import workers_of
@@ -14,13 +18,19 @@ from harness.tokens import token
 from wallet_client import Wallet
 
 from wallet_service.settings import Settings
-from wallet_service.workers import _Worker
+from wallet_service.workers import _reserve_port, _Worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
 
 ALL = frozenset(os.sched_getaffinity(0) if sys.platform == "linux" else ())
 #: What the threads are named that gRPC starts for itself.
 OF_GRPC = ("event_engine", "lifeguard", "grpc_")
+
+
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
 
 
 @pytest.mark.skipif(len(ALL) < 2, reason="a single processor is everybody's")
@@ -68,6 +78,17 @@ def test_a_worker_that_ends_while_it_starts_is_not_ready(tmp_path: Path) -> None
 
     assert not worker.is_ready
     assert worker.process.exitcode == 2
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_workers_share_a_port_of_ipv6_too() -> None:
+    with _reserve_port("[::1]:0") as reserved:
+        port = reserved.getsockname()[1]
+        workers = [
+            grpc.server(ThreadPoolExecutor(1), options=[("grpc.so_reuseport", 1)]) for _ in "ab"
+        ]
+
+        assert [each.add_insecure_port(f"[::1]:{port}") for each in workers] == [port, port]
 
 
 def busy(server: ServerProcess) -> None:
