@@ -84,6 +84,17 @@ def test_changes_of_one_batch_are_proven_whatever_their_ids(
     assert _verify(database).transactions == 23
 
 
+def test_an_account_that_was_changed_before_its_first_entry_is_proven(database: Database) -> None:
+    for command in (
+        OpenAccount(caller="service", request_id="opened", target=ALICE),
+        UpdateAccount(caller="service", request_id="changed", target=ALICE, min_balance_minor=-5),
+        OpenAccount(caller="service", request_id="again", target=ALICE),
+    ):
+        run_commands(database, command)
+
+    assert _verify(database) == Counts(accounts=1, entries=0, transactions=3, holds=0)
+
+
 def test_what_was_given_back_in_full_is_proven(database: Database, ids: dict[str, str]) -> None:
     rest = ReverseTransaction(
         caller="service", is_service=True, request_id="rest", original_id=ids["sale"]
