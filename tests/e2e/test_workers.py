@@ -14,7 +14,7 @@ import psutil
 import pytest
 from harness.children import workers_of
 from harness.processes import ServerProcess
-from harness.tokens import token
+from harness.tokens import token, write_secret
 from wallet_client import Wallet
 
 from wallet_service.settings import Settings
@@ -78,6 +78,24 @@ def test_a_worker_that_ends_while_it_starts_is_not_ready(tmp_path: Path) -> None
 
     assert not worker.is_ready
     assert worker.process.exitcode == 2
+
+
+def test_a_worker_makes_no_new_books_where_the_old_ones_went(tmp_path: Path) -> None:
+    file = tmp_path / "wallet.db"
+    settings = Settings(
+        database_url=f"sqlite:///{file}",
+        listen="127.0.0.1:0",
+        jwt_secret_file=write_secret(tmp_path),
+    )
+    worker = _Worker(settings, place=0)
+    wait([worker.ready])
+
+    worker.look()
+    worker.process.kill()
+
+    assert not worker.is_ready
+    assert worker.process.exitcode == 2
+    assert not file.exists()
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
