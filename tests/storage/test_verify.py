@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from harness.books import ALICE, run_commands, write_books
-from harness.commands import deposit, transfer
+from harness.commands import deposit, transfer, withdraw
 from harness.processes import run_wallet
 from sqlalchemy import case, delete, insert, select, update
 
 from wallet_service.audit.verify import verify
-from wallet_service.ledger.chain import transaction_digest
+from wallet_service.ledger.books import Entry, Transaction
+from wallet_service.ledger.chain import entry_hash, transaction_digest
 from wallet_service.ledger.commands import (
     AccountKey,
     CaptureHold,
+    Command,
     Deposit,
     OpenAccount,
     ReverseTransaction,
@@ -195,6 +197,57 @@ def test_an_account_set_back_to_before_its_last_entry_is_found(
 
     # The other's entry, of the same number, does not stand for theirs.
     assert _corrupt_row(database) == f"transactions {moved.transaction_id}"
+
+
+def _recorded(database: Database, command: Command) -> Transaction:
+    rows = select(transactions).where(transactions.c.transaction_id == command.transaction_id)
+    with database.reader.connect() as connection:
+        return transaction_of(connection.execute(rows).one())
+
+
+def _forge(database: Database, record: Transaction, **changes: object) -> list[Any]:
+    """Change the transaction of alice's second and last entry so that every hash fits again."""
+    with database.reader.connect() as connection:
+        first, second = (
+            Entry._make(connection.execute(select(entries).where(_entry("alice", each))).one())
+            for each in (1, 2)
+        )
+    digest = transaction_digest(record._replace(**changes))
+    fitting = entry_hash(second, previous_hash=first.hash, digest=digest)
+    row = transactions.c.transaction_id == record.transaction_id
+    return [
+        update(transactions).where(row).values(changes),
+        update(entries).where(_entry("alice", 2)).values(hash=fitting),
+        update(accounts).where(accounts.c.user_id == "alice").values(head_hash=fitting),
+    ]
+
+
+def test_a_payment_that_reached_nobody_is_found_though_every_hash_fits(database: Database) -> None:
+    run_commands(database, *(deposit(name, name, 100) for name in ("alice", "bob")))
+    is_bobs = accounts.c.user_id == "bob"
+    with database.reader.connect() as connection:
+        before = connection.execute(select(accounts).where(is_bobs)).one()
+    moved = transfer("moved", ("alice", "bob"), 10)
+    run_commands(database, moved)
+    _damage(
+        database,
+        delete(entries).where(_entry("bob", 2)),
+        update(accounts).where(is_bobs).values(before._asdict()),
+        *_forge(database, _recorded(database, moved), target_sequence=None),
+    )
+
+    assert _corrupt_row(database) == f"transactions {moved.transaction_id}"
+
+
+def test_a_refused_request_that_moved_money_is_found_though_every_hash_fits(
+    database: Database,
+) -> None:
+    taken = withdraw("taken", "alice", 10)
+    run_commands(database, deposit("given", "alice", 100), taken)
+    refused = {"state": "REFUSED", "refusal_reason": "ACCOUNT_FROZEN"}
+    _damage(database, *_forge(database, _recorded(database, taken), **refused))
+
+    assert _corrupt_row(database) == f"transactions {taken.transaction_id}"
 
 
 def test_a_missing_change_that_a_later_one_undid_is_found(
