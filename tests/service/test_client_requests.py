@@ -34,6 +34,7 @@ from wallet_client.v1.wallet_service_pb2 import (
     CaptureHoldRequest,
     CreateHoldRequest,
     DepositRequest,
+    ExecuteBatchRequest,
     GetBalanceRequest,
     GetHoldRequest,
     GetTransactionRequest,
@@ -332,6 +333,22 @@ def test_what_is_only_asked_says_so(wallet: Wallet, listener: Listener, call: Ca
 
     (heard,) = listener.heard
     assert getattr(heard, "validate_only") is True  # noqa: B009 (of several types)
+
+
+def test_a_batch_sent_again_has_the_same_operations_under_the_same_ids(
+    wallet: Wallet, listener: Listener
+) -> None:
+    named = DepositRequest(amount=Money(minor_units=5), request_id="mine")
+    unnamed = WithdrawRequest(amount=Money(minor_units=5))
+
+    for atomic in (True, False):
+        wallet.execute([named, unnamed], atomic=atomic)
+
+    operations = [{"deposit": named}, {"withdraw": unnamed}]
+    assert (named.request_id, len(unnamed.request_id)) == ("mine", 36)
+    assert listener.heard == [
+        ExecuteBatchRequest(operations=operations, atomic=atomic) for atomic in (True, False)
+    ]
 
 
 def test_every_method_is_called_here() -> None:
