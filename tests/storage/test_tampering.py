@@ -276,6 +276,16 @@ def test_more_given_back_than_there_was_is_found(database: Database, ids: dict[s
     assert _corrupt_row(database) == f"reversals {ids['withdrawal']}"
 
 
+def test_what_is_noted_as_given_back_and_never_was_is_found(
+    database: Database, ids: dict[str, str]
+) -> None:
+    noted = {"transaction_id": ids["transfer"], "reversed_minor": 300}
+    with database.transaction() as connection:
+        connection.execute(insert(reversals).values(noted))
+
+    assert _corrupt_row(database) == f"reversals {ids['transfer']}"
+
+
 @pytest.mark.parametrize("value", [None, [], [["CALENDAR_DAY", 900, None]]], ids=str)
 def test_lifted_limits_are_found(database: Database, ids: dict[str, str], value: object) -> None:
     row = _row(database, accounts, "dave", ids)
