@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.books import ALICE, run_commands, write_books
+from harness.books import ALICE, BOB, run_commands, write_books
 from harness.commands import deposit, transfer, withdraw
 from harness.processes import run_wallet
 from sqlalchemy import case, delete, insert, select, update
@@ -95,6 +95,18 @@ def test_an_account_that_was_changed_before_its_first_entry_is_proven(database: 
         run_commands(database, command)
 
     assert _verify(database) == Counts(accounts=1, entries=0, transactions=3, holds=0)
+
+
+def test_refused_changes_of_accounts_are_proven(database: Database) -> None:
+    given = deposit("given", "alice", 100)
+    closed, nobodys = (
+        UpdateAccount(caller="service", request_id=key.user_id, target=key, state="CLOSED")
+        for key in (ALICE, BOB)
+    )
+    outcomes = run_commands(database, given, closed, nobodys)
+
+    assert [each.transaction.state for each in outcomes] == ["POSTED", "REFUSED", "REFUSED"]
+    assert _verify(database) == Counts(accounts=1, entries=1, transactions=3, holds=0)
 
 
 def test_what_was_given_back_in_full_is_proven(database: Database, ids: dict[str, str]) -> None:
@@ -364,6 +376,19 @@ def test_a_forged_transaction_is_found(
         connection.execute(insert(transactions).values(row))
 
     assert _corrupt_row(database) == f"transactions {STRANGER}"
+
+
+def test_a_forged_transaction_that_claims_the_entry_of_another_is_found(
+    database: Database, ids: dict[str, str]
+) -> None:
+    claimed = select(transactions).where(transactions.c.transaction_id == ids["gift"])
+    forged = transaction_id("service", "forged")
+    with database.transaction() as connection:
+        row = dict(connection.execute(claimed).mappings().one())
+        row |= {"transaction_id": forged, "caller": "service", "request_id": "forged"}
+        connection.execute(insert(transactions).values(row))
+
+    assert _corrupt_row(database) == f"transactions {forged}"
 
 
 def test_swapped_amounts_are_found(database: Database, ids: dict[str, str]) -> None:
