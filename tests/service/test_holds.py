@@ -136,6 +136,7 @@ def test_a_void_releases_all_that_is_left(people: People) -> None:
     assert not answer.response.transaction.HasField("entry")
     assert answer.response.hold.state == HOLD_STATE_VOIDED
     assert answer.response.hold.captured.minor_units == 100
+    assert answer.response.hold.create_time == hold.create_time
     assert money_of(people, "alice", "bob") == [(900, 0), (600, 0)]
 
 
