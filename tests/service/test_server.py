@@ -25,6 +25,8 @@ from wallet_client.v1.wallet_service_pb2 import (
     WithdrawRequest,
 )
 
+from wallet_service.health import HealthMonitor
+
 SERVICES = ("", "wallet.v1.WalletService", "wallet.v1.WalletAdminService")
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -150,3 +152,20 @@ def test_a_request_above_the_size_of_the_settings_is_not_taken(
         assert taken.code.name == "OK"
         assert refused.code.name == "RESOURCE_EXHAUSTED"
         assert balances_of(alice, "alice") == {("alice", "RUB"): (5, 1)}
+
+
+def test_a_call_that_comes_as_the_server_begins_to_stop_is_told_so(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    stop_health = HealthMonitor.stop
+    with serving(sqlite_url, tmp_path) as wallet:
+
+        def stop(health: HealthMonitor) -> None:
+            with user(wallet.target, "alice") as alice:
+                told.append(alice.send(GetBalanceRequest()).outcome)
+            stop_health(health)
+
+        monkeypatch.setattr(HealthMonitor, "stop", stop)
+
+    assert told == [("UNAVAILABLE", "SHUTTING_DOWN")]
