@@ -22,6 +22,7 @@ from wallet_service.ledger.commands import (
     OpenAccount,
     ReverseTransaction,
     UpdateAccount,
+    VoidHold,
 )
 from wallet_service.ledger.errors import LedgerCorrupt
 from wallet_service.ledger.ids import transaction_id
@@ -301,6 +302,19 @@ def test_a_hold_that_was_captured_in_parts_is_proven(
         run_commands(database, capture)
 
     assert _verify(database).transactions == 23
+
+
+def test_refused_uses_of_a_hold_are_proven(database: Database, ids: dict[str, str]) -> None:
+    service: dict[str, Any] = {"caller": "service", "is_service": True}
+    outcomes = run_commands(
+        database,
+        CaptureHold(**service, request_id="more", hold_id=ids["held"], amount_minor=101),
+        VoidHold(**service, request_id="late", hold_id=ids["given_up"]),
+    )
+
+    reasons = [each.transaction.refusal_reason for each in outcomes]
+    assert reasons == ["CAPTURE_EXCEEDS_HOLD", "HOLD_NOT_ACTIVE"]
+    assert _verify(database).transactions == 22
 
 
 def test_a_release_told_twice_is_found(database: Database, ids: dict[str, str]) -> None:
