@@ -124,7 +124,7 @@ class WalletServer:
         _check_policies()
         engine = _engine(self._settings, self._database)
         self._sweeper = Sweeper(engine, self._database)
-        decoder = Decoder(self._settings.currency, self_deposit=self._settings.self_deposit)
+        decoder = Decoder(self._settings.currency)
         balances = Combiner(
             functools.partial(read_balances, self._database),
             batch_max=self._settings.batch_max,
@@ -258,7 +258,7 @@ def open_from(settings: Settings, *, must_exist: bool = False) -> Database:
 
 
 def _engine(settings: Settings, database: Database) -> GroupCommit:
-    rules = Rules(open_on_credit=settings.open_on_credit)
+    rules = Rules(open_on_credit=settings.open_on_credit, self_deposit=settings.self_deposit)
     execute = functools.partial(execute_batch, database, rules=rules)
     run_batch = functools.partial(settle, execute, timeout_s=settings.batch_timeout_ms / 1000)
     return GroupCommit(run_batch, batch_max=settings.batch_max)

@@ -115,7 +115,8 @@ def database(sqlite_url: str) -> Iterator[Database]:
 
 def servicer_of(database: Database, *, self_deposit: bool = True) -> WalletServicer:
     """Build the servicer with everything real behind it."""
-    execute = functools.partial(execute_batch, database, rules=Rules())
+    rules = Rules(self_deposit=self_deposit)
+    execute = functools.partial(execute_batch, database, rules=rules)
     engine = GroupCommit(functools.partial(settle, execute, timeout_s=5), batch_max=10)
     watches = Watches(database, streams_max=1, streams_per_caller_max=1)
     balances = Combiner(functools.partial(read_balances, database), batch_max=10)
@@ -123,7 +124,7 @@ def servicer_of(database: Database, *, self_deposit: bool = True) -> WalletServi
         engine,
         database,
         balances=balances,
-        decoder=Decoder("RUB", self_deposit=self_deposit),
+        decoder=Decoder("RUB"),
         watches=watches,
     )
 
@@ -237,6 +238,19 @@ def test_only_services_deposit_where_the_operator_wants_it(database: Database) -
     assert alice.fails("Deposit", deposit(5)) == ("PERMISSION_DENIED", "NOT_ALLOWED")
     assert alice.posted() == 0
     bank.call("Deposit", deposit(5, user_id="alice"))
+    assert alice.posted() == 5
+
+
+def test_a_deposit_done_when_users_might_is_answered_again_when_they_may_not(
+    database: Database,
+) -> None:
+    Caller(servicer_of(database), "alice").call("Deposit", deposit(5))
+    alice = Caller(servicer_of(database, self_deposit=False), "alice")
+
+    again = alice.call("Deposit", deposit(5))
+
+    assert isinstance(again, pb.DepositResponse)
+    assert again.replayed
     assert alice.posted() == 5
 
 

@@ -176,9 +176,17 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The operator's choices that change decisions."""
+    """
+    The operator's choices that change decisions.
+
+    Args:
+        open_on_credit: Whether paying a user opens the account.
+
+        self_deposit: Whether users may deposit to themselves, or services only.
+    """
 
     open_on_credit: bool = False
+    self_deposit: bool = True
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from wallet_service.ledger.commands import (
     Withdraw,
     accounts_of,
 )
-from wallet_service.ledger.errors import Refusal, RequestIdReused
+from wallet_service.ledger.errors import NotAllowed, Refusal, RequestIdReused
 from wallet_service.ledger.holds import (
     decide_capture_hold,
     decide_create_hold,
@@ -64,8 +64,8 @@ def decide(books: Books, command: Command) -> Outcome:
     Raises:
         RequestIdReused: The id names an earlier request with other content. Nothing is recorded.
 
-        NotAllowed, InvalidRequest: Not this caller's to ask of this hold or original, or not
-            meant. Nothing is recorded.
+        NotAllowed, InvalidRequest: Not this caller's to ask, here or of this hold or original, or
+            not meant. Nothing is recorded.
 
         Contention: Others hold one of its accounts locked. Nothing is recorded.
     """
@@ -104,6 +104,8 @@ def _dispatch(books: Books, command: Command) -> Outcome:  # noqa: C901, PLR0911
 
 
 def _decide_deposit(books: Books, command: Deposit) -> Outcome:
+    if not (books.rules.self_deposit or command.is_service):
+        raise NotAllowed(why="here only services deposit, not users themselves")
     target = books.account(command.target)
     movement = Movement(EXTERNAL, target.user_id, target.currency_code, command.amount_minor)
     refusal = (
@@ -191,7 +193,7 @@ def _differing_fields(recorded: Transaction, command: Command) -> list[str]:
     was = {name: value for name, value in recorded.arguments.items() if name not in CHANGES}
     columns = _column_pairs(recorded, command)
     pairs = {field: columns[column] for column, field in command.fields.items()}
-    for name in was | asked:
+    for name in sorted(was | asked):  # databases keep them in orders of their own
         pairs.setdefault(name, (was.get(name), asked.get(name)))
     named: str | None = getattr(command, "currency_code", None)
     if named and recorded.currency_code not in {"", named}:

@@ -32,7 +32,6 @@ from wallet_service.ledger.commands import (
     VoidHold,
     Withdraw,
 )
-from wallet_service.ledger.errors import NotAllowed
 from wallet_service.ledger.ids import transaction_id
 from wallet_service.transport.auth import Caller
 from wallet_service.transport.fields import (
@@ -62,13 +61,10 @@ class Decoder:
 
     Args:
         default_currency: What an empty currency code means.
-
-        self_deposit: Whether users may deposit to themselves, or services only.
     """
 
-    def __init__(self, default_currency: str, *, self_deposit: bool) -> None:
+    def __init__(self, default_currency: str) -> None:
         self._default_currency = default_currency
-        self._self_deposit = self_deposit
 
     def deposit(self, request: DepositRequest, caller: Caller, prefix: str = "") -> Deposit:
         """Read a deposit."""
@@ -77,8 +73,6 @@ class Decoder:
         validation.user_id("user_id", request.user_id, may_be_empty=True)
         common = common_fields(validation, request, caller)
         validation.finish()
-        if not (self._self_deposit or caller.acts_for_any):
-            raise NotAllowed(why="here only services deposit, not users themselves")
         return Deposit(
             target=AccountKey(caller.acting_as(request.user_id), currency_code),
             amount_minor=request.amount.minor_units,
