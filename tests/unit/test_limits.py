@@ -224,11 +224,12 @@ def test_spending_that_cannot_be_counted_is_refused(command: Command) -> None:
     assert books.account(ALICE).posted_minor == 100_000
 
 
-def test_a_capture_that_cannot_be_counted_is_refused_and_one_that_can_is_not() -> None:
+def test_what_is_held_can_be_counted_when_it_is_taken() -> None:
     books = limited_books(outflow_minor=BALANCE_MINOR_MAX - 60)
-    hold = decide(books, create_hold("hold", "alice", 100)).transaction.transaction_id
 
-    assert reason(refused(books, capture_hold("1", hold, 61, **SERVICE))) == "BALANCE_LIMIT"
+    assert reason(refused(books, create_hold("more", "alice", 61))) == "BALANCE_LIMIT"
+    hold = decide(books, create_hold("hold", "alice", 60)).transaction.transaction_id
+    assert reason(refused(books, withdraw("1", "alice", 1))) == "BALANCE_LIMIT"
     assert reason(decide(books, capture_hold("2", hold, 60, **SERVICE))) is None
     assert books.account(ALICE).outflow_minor == BALANCE_MINOR_MAX
 

@@ -33,7 +33,6 @@ from wallet_service.ledger.refusals import (
     credit_blocked,
     debit_blocked,
     hold_over,
-    holds_overflow,
     is_due,
     spending_overflow,
     spending_refused,
@@ -67,7 +66,7 @@ def decide_create_hold(books: Books, command: CreateHold) -> Outcome:
         or debit_blocked(source)
         or (credit_blocked(target) if target else None)
         or spending_refused(books, source, amount_minor, command.condition)
-        or holds_overflow(source, amount_minor)
+        or spending_overflow(source, amount_minor)
     )
     if refusal:
         return refuse(books, command, movement, refusal)
@@ -103,7 +102,6 @@ def decide_capture_hold(books: Books, command: CaptureHold) -> Outcome:
         or hold_over(books, hold)
         or capture_exceeds(hold, amount_minor)
         or condition_failed(source, command.condition, available_after_minor=available_after_minor)
-        or spending_overflow(source, amount_minor)
         or (balance_overflow(target, amount_minor) if target else None)
     )
     if refusal:

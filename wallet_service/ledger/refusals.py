@@ -158,13 +158,12 @@ def funds_short(account: Account, amount_minor: int) -> Refusal | None:
 
 
 def spending_overflow(account: Account, amount_minor: int) -> Refusal | None:
-    """Refuse to spend more, in all of an account's time, than can be counted."""
-    return _above_limit(account, account.outflow_minor + amount_minor)
+    """
+    Refuse to spend or reserve more, in all of an account's time, than can be counted.
 
-
-def holds_overflow(account: Account, amount_minor: int) -> Refusal | None:
-    """Refuse to reserve more than can be counted: an overdraft may allow twice that."""
-    return _above_limit(account, account.held_minor + amount_minor)
+    What is held counts already: to take it is never refused for that.
+    """
+    return _above_limit(account, account.outflow_minor + account.held_minor + amount_minor)
 
 
 def balance_overflow(account: Account, amount_minor: int) -> Refusal | None:
