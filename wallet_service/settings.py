@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     def _is_address(cls, value: str) -> str:
         host, colon, port = value.rpartition(":")
         if not (host and colon and port.isdecimal() and int(port) < 2**16):
-            raise ValueError("must be HOST:PORT")
+            raise ValueError("must be HOST:PORT, with a port up to 65535")
         return value
 
     @field_validator("jwt_jwks_url")

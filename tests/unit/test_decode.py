@@ -39,7 +39,7 @@ WORDS = {"request_id": "1", "description": "rent", "metadata": {"flat": "7"}}
 Write = DepositRequest | WithdrawRequest | TransferRequest | OpenAccountRequest
 Decoded = Deposit | Withdraw | Transfer | OpenAccount
 
-decoder = Decoder("RUB", self_deposit=True)
+decoder = Decoder("RUB")
 
 
 def read(request: Write, caller: Caller) -> Decoded:
@@ -88,6 +88,12 @@ def test_a_transfer_is_read_whole() -> None:
         amount_minor=5,
         **WORDS,
     )
+
+
+def test_an_empty_condition_is_none() -> None:
+    request = TransferRequest(to_user_id="bob", amount=SUM, condition={}, **WORDS)
+
+    assert read(request, ALICE).condition is None
 
 
 def test_an_account_opening_is_read_whole() -> None:

@@ -20,7 +20,9 @@ from wallet_service.ledger.reversals import reversal_movement
 class UsedApart(RequestIdReused):
     """An id of a batch was used before, alone or in another batch."""
 
-    template = "operation {failed_index}: this request_id was used before, and not in this batch"
+    template = (
+        "operation {failed_index}: this request_id was used before, and not in this very batch"
+    )
 
 
 def decide_atomic(books: Books, commands: Sequence[Command]) -> list[Outcome]:

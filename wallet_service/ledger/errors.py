@@ -179,7 +179,7 @@ class ValidationFailed(InvalidRequest):
 
     def __init__(self, violations: list[Violation]) -> None:
         super().__init__(summary="; ".join(f"{field}: {text}" for field, text in violations))
-        self.values = {"fields": ",".join(field for field, _ in violations)}
+        self.values = {"fields": ",".join(dict.fromkeys(field for field, _ in violations))}
         self.violations = violations
 
 

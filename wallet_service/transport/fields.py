@@ -102,7 +102,7 @@ def part_of(
 def condition_of(
     validation: Validation, request: Any, currency_code: str | None
 ) -> Condition | None:
-    """Read what must hold on the account a debit is made on."""
+    """Read what must hold on the account a debit is made on; nothing is no condition."""
     if not request.HasField("condition"):
         return None
     condition: types_pb2.Condition = request.condition
@@ -116,7 +116,8 @@ def condition_of(
     validation.not_negative("condition.expected_sequence", condition.expected_sequence)
     has_sequence = condition.HasField("expected_sequence")
     sequence = condition.expected_sequence if has_sequence else None
-    return Condition(floors[0], floors[1], sequence)
+    asked = Condition(floors[0], floors[1], sequence)
+    return None if asked == Condition() else asked
 
 
 def is_up_to(validation: Validation, amount_mode: int) -> bool:

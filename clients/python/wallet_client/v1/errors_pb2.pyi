@@ -96,8 +96,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     {original_id, state, kind}
     """
     ERROR_REASON_BALANCE_LIMIT: _ErrorReason.ValueType  # 48
-    """FAILED_PRECONDITION, bound: the balance, what is on hold, or all that ever
-    left the account would pass 9 * 10^18 minor units.
+    """FAILED_PRECONDITION, bound: the balance, or what is on hold with all that
+    ever left the account, would pass 9 * 10^18 minor units.
     {user_id, currency_code, balance_max}
     """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 49
@@ -106,7 +106,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     above `limit` where more was given back in it than left; `reset_time` is when
     room begins to come back, in RFC 3339, or empty where waiting does not help.
     Holds count as if they stayed: one that is voided or expires makes room
-    before.
+    before. Where something was given back within the window, room may come at
+    another time than that.
     {user_id, currency_code, window, limited, limit, remaining, required,
     reset_time}
     """
@@ -242,8 +243,8 @@ ERROR_REASON_NOT_REVERSIBLE: ErrorReason.ValueType  # 47
 {original_id, state, kind}
 """
 ERROR_REASON_BALANCE_LIMIT: ErrorReason.ValueType  # 48
-"""FAILED_PRECONDITION, bound: the balance, what is on hold, or all that ever
-left the account would pass 9 * 10^18 minor units.
+"""FAILED_PRECONDITION, bound: the balance, or what is on hold with all that
+ever left the account, would pass 9 * 10^18 minor units.
 {user_id, currency_code, balance_max}
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 49
@@ -252,7 +253,8 @@ either sums or the number of debits. `remaining` is the room in the window,
 above `limit` where more was given back in it than left; `reset_time` is when
 room begins to come back, in RFC 3339, or empty where waiting does not help.
 Holds count as if they stayed: one that is voided or expires makes room
-before.
+before. Where something was given back within the window, room may come at
+another time than that.
 {user_id, currency_code, window, limited, limit, remaining, required,
 reset_time}
 """

@@ -643,7 +643,7 @@ class SpendingLimit(message.Message):
 @typing.final
 class Condition(message.Message):
     """What must hold for a debit to be carried out, checked on the account the
-    money leaves; otherwise CONDITION_FAILED.
+    money leaves; otherwise CONDITION_FAILED. An empty one is none.
     """
 
     DESCRIPTOR: descriptor.Descriptor

@@ -305,7 +305,9 @@ class UpdateAccountRequest(message.Message):
 
     @builtins.property
     def min_balance(self) -> types_pb2.Money:
-        """The new floor of `available`: negative for an agreed overdraft."""
+        """The new floor of `available`: negative for an agreed overdraft. Refused with
+        INSUFFICIENT_FUNDS above what is available.
+        """
 
     @builtins.property
     def limits(self) -> SpendingLimits:
@@ -343,7 +345,7 @@ class UpdateAccountResponse(message.Message):
     """Whether this request id had already been answered before."""
     @builtins.property
     def account(self) -> types_pb2.Account:
-        """The account as it is now."""
+        """The account as it is now, with `validate_only` unchanged."""
 
     @builtins.property
     def transaction(self) -> types_pb2.Transaction:

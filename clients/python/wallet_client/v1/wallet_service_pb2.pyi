@@ -810,7 +810,8 @@ class ExecuteBatchRequest(message.Message):
     """All or none: where one is refused nothing moves, the call fails with
     BATCH_REFUSED naming it, and every request id of the batch is bound to that.
     Ids that were used before are answered again only where all of them were
-    carried out, or were refused together; otherwise REQUEST_ID_REUSED.
+    carried out, or were refused together and stand as they stood; otherwise
+    REQUEST_ID_REUSED.
     """
     @builtins.property
     def operations(self) -> containers.RepeatedCompositeFieldContainer[ExecuteBatchRequest.Operation]:

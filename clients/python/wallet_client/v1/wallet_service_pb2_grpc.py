@@ -36,9 +36,9 @@ class WalletServiceStub:
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`; only a hold is shown as it is now. A refusal that depends on the books
-    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
-    new one.
+    true`; only a hold, and to operators an account, is shown as it is now. A
+    refusal that depends on the books (FAILED_PRECONDITION or NOT_FOUND) is bound
+    to its id too: try again under a new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
@@ -138,9 +138,9 @@ class WalletServiceServicer:
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`; only a hold is shown as it is now. A refusal that depends on the books
-    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
-    new one.
+    true`; only a hold, and to operators an account, is shown as it is now. A
+    refusal that depends on the books (FAILED_PRECONDITION or NOT_FOUND) is bound
+    to its id too: try again under a new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
@@ -148,7 +148,7 @@ class WalletServiceServicer:
 
     def Deposit(self, request, context):
         """Adds money that arrived from outside to a user's account; opens the account
-        if this is its owner's first deposit.
+        if this is its first deposit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -361,9 +361,9 @@ class WalletService:
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`; only a hold is shown as it is now. A refusal that depends on the books
-    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
-    new one.
+    true`; only a hold, and to operators an account, is shown as it is now. A
+    refusal that depends on the books (FAILED_PRECONDITION or NOT_FOUND) is bound
+    to its id too: try again under a new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.

@@ -37,9 +37,9 @@ class WalletServiceStub:
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`; only a hold is shown as it is now. A refusal that depends on the books
-    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
-    new one.
+    true`; only a hold, and to operators an account, is shown as it is now. A
+    refusal that depends on the books (FAILED_PRECONDITION or NOT_FOUND) is bound
+    to its id too: try again under a new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
@@ -51,7 +51,7 @@ class WalletServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WalletServiceAsyncStub: ...
     Deposit: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.DepositRequest, _wallet_service_pb2.DepositResponse]
     """Adds money that arrived from outside to a user's account; opens the account
-    if this is its owner's first deposit.
+    if this is its first deposit.
     """
     Withdraw: _grpc.UnaryUnaryMultiCallable[_wallet_service_pb2.WithdrawRequest, _wallet_service_pb2.WithdrawResponse]
     """Takes money out of a user's account to the outside."""
@@ -114,9 +114,9 @@ class WalletServiceAsyncStub(WalletServiceStub):
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`; only a hold is shown as it is now. A refusal that depends on the books
-    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
-    new one.
+    true`; only a hold, and to operators an account, is shown as it is now. A
+    refusal that depends on the books (FAILED_PRECONDITION or NOT_FOUND) is bound
+    to its id too: try again under a new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
@@ -125,7 +125,7 @@ class WalletServiceAsyncStub(WalletServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Deposit: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.DepositRequest, _wallet_service_pb2.DepositResponse]  # type: ignore[assignment]
     """Adds money that arrived from outside to a user's account; opens the account
-    if this is its owner's first deposit.
+    if this is its first deposit.
     """
     Withdraw: _aio.UnaryUnaryMultiCallable[_wallet_service_pb2.WithdrawRequest, _wallet_service_pb2.WithdrawResponse]  # type: ignore[assignment]
     """Takes money out of a user's account to the outside."""
@@ -187,9 +187,9 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
     first sends: 1 to 128 visible ASCII characters, best a UUIDv7. The request
     takes effect at most once under that id, for ever; repeating it answers what
     was answered first, with `replayed` set and the trailer `wallet-replayed:
-    true`; only a hold is shown as it is now. A refusal that depends on the books
-    (FAILED_PRECONDITION or NOT_FOUND) is bound to its id too: try again under a
-    new one.
+    true`; only a hold, and to operators an account, is shown as it is now. A
+    refusal that depends on the books (FAILED_PRECONDITION or NOT_FOUND) is bound
+    to its id too: try again under a new one.
 
     Errors carry one `google.rpc.ErrorInfo` with domain "wallet.v1" and a reason
     from `ErrorReason`.
@@ -202,7 +202,7 @@ class WalletServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_wallet_service_pb2.DepositResponse, _abc.Awaitable[_wallet_service_pb2.DepositResponse]]:
         """Adds money that arrived from outside to a user's account; opens the account
-        if this is its owner's first deposit.
+        if this is its first deposit.
         """
 
     @_abc_1.abstractmethod
