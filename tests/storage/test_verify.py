@@ -192,10 +192,8 @@ def test_an_account_missing_with_all_its_entries_is_found(
     assert _corrupt_row(database) in {f"transactions {ids[name]}" for name in ("gift", "transfer")}
 
 
-@pytest.mark.parametrize("user_id", ["alice", "bob"])
-def test_an_account_set_back_to_before_its_last_entry_is_found(
-    database: Database, user_id: str
-) -> None:
+def _pay_and_undo_side(database: Database, user_id: str) -> Command:
+    """Have Alice pay Bob, and set one of them back to before; return the payment."""
     is_theirs = accounts.c.user_id == user_id
     run_commands(database, *(deposit(name, name, 100) for name in ("alice", "bob")))
     with database.reader.connect() as connection:
@@ -207,6 +205,14 @@ def test_an_account_set_back_to_before_its_last_entry_is_found(
         delete(entries).where(_entry(user_id, 2)),
         update(accounts).where(is_theirs).values(before._asdict()),
     )
+    return moved
+
+
+@pytest.mark.parametrize("user_id", ["alice", "bob"])
+def test_an_account_set_back_to_before_its_last_entry_is_found(
+    database: Database, user_id: str
+) -> None:
+    moved = _pay_and_undo_side(database, user_id)
 
     # The other's entry, of the same number, does not stand for theirs.
     assert _corrupt_row(database) == f"transactions {moved.transaction_id}"
@@ -236,18 +242,8 @@ def _forge(database: Database, record: Transaction, **changes: object) -> list[A
 
 
 def test_a_payment_that_reached_nobody_is_found_though_every_hash_fits(database: Database) -> None:
-    run_commands(database, *(deposit(name, name, 100) for name in ("alice", "bob")))
-    is_bobs = accounts.c.user_id == "bob"
-    with database.reader.connect() as connection:
-        before = connection.execute(select(accounts).where(is_bobs)).one()
-    moved = transfer("moved", ("alice", "bob"), 10)
-    run_commands(database, moved)
-    _damage(
-        database,
-        delete(entries).where(_entry("bob", 2)),
-        update(accounts).where(is_bobs).values(before._asdict()),
-        *_forge(database, _recorded(database, moved), target_sequence=None),
-    )
+    moved = _pay_and_undo_side(database, "bob")
+    _damage(database, *_forge(database, _recorded(database, moved), target_sequence=None))
 
     assert _corrupt_row(database) == f"transactions {moved.transaction_id}"
 
