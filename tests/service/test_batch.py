@@ -287,6 +287,8 @@ def test_a_batch_does_not_deposit_where_only_services_may(
         user(wallet.target, "bank", "wallet:act-for-any") as bank,
     ):
         assert execute(alice, deposit, atomic=True).outcome == ("PERMISSION_DENIED", "NOT_ALLOWED")
+        alone = execute(alice, deposit, atomic=False).response
+        assert [each.error.code for each in alone.results] == [7]
         assert execute(bank, deposit, atomic=True).code.name == "OK"
         assert all_rows(database_url)["entries"][0][0] == "alice"
         assert len(all_rows(database_url)["entries"]) == 1

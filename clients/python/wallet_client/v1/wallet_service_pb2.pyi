@@ -818,7 +818,8 @@ class ExecuteBatchRequest(message.Message):
         """1 to 1000 operations, carried out in this order. Where one of them is
         malformed, or names a user whom the caller may not act for, the whole call
         fails naming it, and nothing is done. What contradicts its own hold or
-        original fails alone, unless the batch is atomic.
+        original, or a deposit where only services may, fails alone, unless the
+        batch is atomic.
         """
 
     def __init__(
